@@ -1,0 +1,1 @@
+"""Mendbook: decides when a remedy is safe, proves that it worked, remembers."""

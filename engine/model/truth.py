@@ -1,0 +1,103 @@
+"""Three-valued answers: what an expression says, and what it could not know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.model.labels import Sample
+
+
+class Truth(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "true"
+    FALSE = "false"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """An expression to be asked at the instant of the tick; equal queries are asked once."""
+
+    expr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What data one selector of an expression had.
+
+    `instances` are the values of the `instance` label with a fresh sample ("" for series without one); `short` are those
+    among them whose samples do not yet reach back over enough of the selector's range to judge by.
+    `reach` is the span the selector needs in seconds (0 for an instant selector), `oldest` the age in seconds of
+    its oldest sample within that range (None without samples).
+    """
+
+    selector: str
+    instances: frozenset[str]
+    short: frozenset[str] = frozenset()
+    reach: float = 0.0
+    oldest: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an expression said at one instant.
+
+    `samples` is the resulting vector (a scalar is one sample without labels), in PromQL's order. `needs` has one entry
+    for each selector that the expression cannot do without. `error` is set when the evaluator erred; then nothing else is.
+    """
+
+    query: Query
+    samples: tuple[Sample, ...] = ()
+    needs: tuple[Coverage, ...] = ()
+    error: str | None = None
+
+    def about(self, instances: Collection[str]) -> tuple[Sample, ...]:
+        """Return the samples whose `instance` is among `instances`."""
+        return tuple(sample for sample in self.samples if sample.labels.get("instance", "") in instances)
+
+    def missing(self, instances: Collection[str]) -> tuple[str, ...]:
+        """Say, a sentence for each selector, why the answer about `instances` is not known; empty when it is."""
+        if self.error is not None:
+            return (self.error,)
+        return tuple(reason for need in self.needs if (reason := lacking(need, instances)) is not None)
+
+    def truth(self, instances: Collection[str]) -> Truth:
+        """Return whether the expression holds for the target that exports as one of `instances`.
+
+        Only with data does an empty result mean false: a selector without a fresh sample of the target, or whose
+        range is not yet filled, makes the answer unknown, whatever the result says.
+        """
+        if self.missing(instances):
+            return Truth.UNKNOWN
+        return Truth.TRUE if self.about(instances) else Truth.FALSE
+
+    def fleet_missing(self) -> tuple[str, ...]:
+        """Say why the answer about the whole fleet is not known; empty when it is."""
+        if self.error is not None:
+            return (self.error,)
+        return tuple(
+            reason for need in self.needs if (reason := lacking(need, need.instances or {""})) is not None
+        )
+
+    def fleet_truth(self) -> Truth:
+        """Return whether the expression holds for any series at all; unknown when a selector has no fresh sample."""
+        if self.fleet_missing():
+            return Truth.UNKNOWN
+        return Truth.TRUE if self.samples else Truth.FALSE
+
+
+def lacking(need: Coverage, instances: Collection[str]) -> str | None:
+    """Say what `need` lacks for a target that exports as any of `instances`; None when it has what it takes.
+
+    Series that carry no `instance` at all (recorded aggregates) count for every target.
+    """
+    fresh = {*instances, ""} & need.instances
+    if not fresh:
+        return f"no fresh sample of {need.selector}"
+    if fresh <= need.short:
+        have = "none" if need.oldest is None else f"{need.oldest:.0f}s"
+        return f"{need.selector} needs {need.reach:.0f}s of samples, has {have}"
+    return None
