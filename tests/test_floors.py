@@ -30,7 +30,18 @@ FLOORS = {
     "web": 8,
 }
 PURE = {"promql", "core"}
-IMPURE = {"time", "random", "logging", "subprocess", "socket", "sqlite3", "sqlalchemy", "structlog", "threading", "asyncio"}
+IMPURE = {
+    "time",
+    "random",
+    "logging",
+    "subprocess",
+    "socket",
+    "sqlite3",
+    "sqlalchemy",
+    "structlog",
+    "threading",
+    "asyncio",
+}
 ONE_DOOR = {"ansible_runner": "executor", "jinja2": "templates", "sqlalchemy": "records", "alembic": "records"}
 
 MODULES = sorted(path for path in ENGINE.rglob("*.py") if "shipped" not in path.parts)

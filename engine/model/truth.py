@@ -78,9 +78,7 @@ class Answer:
         """Say why the answer about the whole fleet is not known; empty when it is."""
         if self.error is not None:
             return (self.error,)
-        return tuple(
-            reason for need in self.needs if (reason := lacking(need, need.instances or {""})) is not None
-        )
+        return tuple(reason for need in self.needs if (reason := lacking(need, need.instances or {""})) is not None)
 
     def fleet_truth(self) -> Truth:
         """Return whether the expression holds for any series at all; unknown when a selector has no fresh sample."""

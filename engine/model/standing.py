@@ -1,0 +1,78 @@
+"""What stands in the record when a tick begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.model.execution import Execution
+from engine.model.incident import Alert, Attempt, Incident
+from engine.model.runbook import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A target that one execution, or an escalated incident, holds."""
+
+    target: str
+    owner: str
+    taken_at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Automation is to keep still: everywhere (`scope` is "all"), for a runbook (`runbook:NAME`) or a host (`host:NAME`)."""
+
+    scope: str
+    by: str
+    reason: str
+    since: float
+    until: float | None = None
+
+    def covers(self, runbook: str, target: str, now: float) -> bool:
+        """Return whether it holds this runbook back on this target now."""
+        if self.until is not None and now >= self.until:
+            return False
+        return self.scope in ("all", f"runbook:{runbook}", f"host:{target}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an operator asks of the engine.
+
+    `kind` is one of: run, cancel, close. For run, `targets` are exact names; for cancel, `subject` is an execution; for
+    close, an incident.
+    """
+
+    id: str
+    kind: str
+    by: str
+    reason: str
+    at: float
+    subject: str = ""
+    targets: tuple[str, ...] = ()
+    check: bool = False
+    diff: bool = False
+    vars: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One consistent reading of the record.
+
+    `incidents` are the live ones and those that ended recently enough to be reopened; `attempts` those of the last 24 h;
+    `executions` the active ones. `last_tick` is when the last tick was committed, None for the first ever.
+    `fleet` names the targets as of the last tick.
+    """
+
+    version: int = 0
+    alerts: tuple[Alert, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    requests: tuple[Request, ...] = ()
+    last_tick: float | None = None
+    fleet: frozenset[str] = field(default_factory=frozenset)
