@@ -1,0 +1,500 @@
+"""The embedded time-series store: everything in memory for reading, every batch on disk before it counts."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import time as clock
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import structlog
+
+from engine.model.labels import Batch, Labels
+from engine.promql.block import Block, Matcher
+from engine.samples.columns import NONE, Columns, Floats, Ints
+from engine.samples.index import Index
+from engine.samples.segment import (
+    MAGIC,
+    NEW_LIST,
+    ONE_LIST,
+    End,
+    NewSeries,
+    Reader,
+    Record,
+    encode,
+)
+
+SUFFIX: Final = ".segment"
+SYNC_INTERVAL: Final = 5.0
+"""Seconds that may pass before what was written is also forced to the disk."""
+SEGMENTS: Final = 16
+"""Into about how many segments retention (and the size limit) is divided."""
+KEPT_BROKEN: Final = 4
+"""How many broken segments are kept for a person to look at."""
+REMEMBERED: Final = 16
+"""How many lists of series are known by their identity: a few more than there are sources."""
+LATEST: Final = 1 << 53
+"""Times beyond this many milliseconds either side of the epoch are refused."""
+
+log = structlog.get_logger(__name__)
+
+
+class SamplesFull(OSError):  # noqa: N818  # named for what happened, as BlockingIOError is
+    """A batch could not be written (no space, or a limit); the store is as it was before the batch."""
+
+
+class SamplesLocked(OSError):  # noqa: N818
+    """Another process writes this store."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """What a store holds and what it refused since it was opened."""
+
+    series: int
+    samples: int
+    segments: int
+    disk_bytes: int
+    memory_bytes: int
+    out_of_order: int
+    duplicates: int
+    cut_off_bytes: int
+    set_aside: int
+
+
+@dataclass(slots=True)
+class _Segment:
+    """One file of the store, and the numbers it uses."""
+
+    number: int
+    path: Path
+    size: int = 0
+    oldest: int | None = None
+    newest: int | None = None
+    born: float = 0.0
+    local: dict[int, int] = field(default_factory=dict)
+    """From the store's number of a series to the segment's."""
+    series: list[int] = field(default_factory=list)
+    """From the segment's number of a series to the store's."""
+    lists: dict[bytes, int] = field(default_factory=dict)
+    """From the segment's numbers of the series of a list, as bytes, to the number of the list."""
+
+    def spans(self, time: int) -> None:
+        """Take note that the segment holds a sample of `time`."""
+        self.oldest = time if self.oldest is None else min(self.oldest, time)
+        self.newest = time if self.newest is None else max(self.newest, time)
+
+    def seal(self) -> None:
+        """Let go of what only writing needs."""
+        self.local, self.series, self.lists = {}, [], {}
+
+
+@dataclass(slots=True)
+class _Resolved:
+    """The series of a batch by their numbers; `keep` picks one of each where a batch names a series twice."""
+
+    series: tuple[Labels, ...]
+    ids: Ints
+    keep: Ints | None
+    segment: int = 0
+    """The segment that knows the whole of `ids` as list number `list_number`."""
+    list_number: int = 0
+
+
+class SampleStore:
+    """Keeps samples, bounded by age and by size, through restarts and crashes. Thread-safe; one process writes.
+
+    `path` is a directory, made where missing; `retention` is in seconds; `size_limit` in bytes holds for the files and for
+    the samples in memory alike. With `read_only` the store is a picture of the moment it was opened, for a reader beside
+    the process that writes.
+
+    Durability: a batch is acknowledged (`append` returns) after one write(2) of one record, so the kernel has it: a crash or
+    SIGKILL of the process loses nothing acknowledged, and can leave at most the one record in flight torn, which is cut
+    off on opening. It is forced to the disk (fdatasync) at most every five seconds, since that may take tens of
+    milliseconds: a loss of power can cost the last five seconds of samples, which is less than one interval.
+
+    Order: within a series times ascend. A sample older than the newest of its series is dropped and counted; of two with
+    the same time the first stays, and the other is counted. A series without samples within retention is forgotten.
+
+    Raises SamplesLocked when another process writes the store.
+    """
+
+    def __init__(
+        self, path: Path, *, retention: float = 7 * 86400.0, size_limit: int = 512 << 20, read_only: bool = False
+    ) -> None:
+        self._path = path
+        self._retention = round(retention * 1000)
+        self._size_limit = size_limit
+        self._segment_limit = max(size_limit // SEGMENTS, 4096)
+        self._read_only = read_only
+        self._mutex = threading.RLock()
+        self._index = Index()
+        self._columns = Columns()
+        self._resolved: OrderedDict[int, _Resolved] = OrderedDict()
+        self._segments: list[_Segment] = []
+        self._number = 0  # of the newest segment there has been
+        self._newest: int | None = None
+        self._out_of_order = self._duplicates = self._cut_off = self._set_aside = 0
+        self._file: int | None = None
+        self._lock: int | None = None
+        self._synced = clock.monotonic()
+        self._closed = False
+        if not read_only:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = acquire(path / "lock")
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Force what was written to the disk and let another process write. Again is allowed; reading goes on working."""
+        with self._mutex:
+            self._closed = True
+            self._release()
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    # Reading
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Block:
+        """Return the samples with start < time <= end (milliseconds) of every series that all matchers admit.
+
+        Series without a sample in that span are left out; the order is that of first appearance. While the set of series
+        does not change, equal matchers that find samples of all their series give the identical tuple of series.
+        Raises ValueError for a regular expression that is none.
+        """
+        with self._mutex:
+            found = self._index.find(matchers)
+            counts, times, values = self._columns.window(found.ids, start, end)
+        series = found.series
+        if not counts.all():
+            has = counts > 0
+            series = tuple(labels for labels, one in zip(series, has.tolist(), strict=True) if one)
+            counts = counts[has]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return Block(series, offsets, times, values)
+
+    def series(self, matchers: Sequence[Matcher] = ()) -> tuple[Labels, ...]:
+        """Return the series within retention that all matchers admit, in the order of first appearance."""
+        with self._mutex:
+            return self._index.find(matchers).series
+
+    def newest(self) -> float | None:
+        """Return the time of the newest sample in seconds; None when there is none."""
+        with self._mutex:
+            return None if self._newest is None else self._newest / 1000
+
+    def stats(self) -> StoreStats:
+        """Return what the store holds and what it refused."""
+        with self._mutex:
+            return StoreStats(
+                series=len(self._index),
+                samples=self._columns.samples,
+                segments=len(self._segments),
+                disk_bytes=sum(segment.size for segment in self._segments),
+                memory_bytes=self._columns.size,
+                out_of_order=self._out_of_order,
+                duplicates=self._duplicates,
+                cut_off_bytes=self._cut_off,
+                set_aside=self._set_aside,
+            )
+
+    # Writing
+
+    def append(self, batch: Batch) -> None:
+        """Keep a batch: when this returns, it survives the end of the process.
+
+        Raises SamplesFull when it cannot be written, and then nothing of it is kept; ValueError for a time that is none.
+        """
+        if not -LATEST < batch.time * 1000 < LATEST:
+            raise ValueError(f"not a time: {batch.time}")
+        time = round(batch.time * 1000)
+        values = np.array(batch.values, np.float64)
+        with self._mutex:
+            if self._closed or self._read_only:
+                raise ValueError("the store is closed" if self._closed else "the store is open for reading only")
+            resolved, born = self._resolve(batch.series)
+            try:
+                self._keep(resolved, time, values)
+            except BaseException:
+                for number in born:
+                    if self._columns.current[number] == NONE:
+                        self._forget(number)
+                raise
+
+    def _resolve(self, series: tuple[Labels, ...]) -> tuple[_Resolved, list[int]]:
+        """Return the numbers of a batch's series, and those among them that are new."""
+        known = self._resolved.get(id(series))
+        if known is not None and known.series is series:  # a steady source gives the identical tuple again
+            self._resolved.move_to_end(id(series))
+            return known, []
+        index, born = self._index, []
+        ids = np.empty(len(series), np.int64)
+        for place, labels in enumerate(series):
+            number = index.ids.get(labels)
+            if number is None:
+                number = index.add(labels)
+                born.append(number)
+            ids[place] = number
+        self._columns.reserve(len(index.births))
+        unique, first = np.unique(ids, return_index=True)
+        keep = None if len(unique) == len(ids) else np.sort(first)
+        resolved = _Resolved(series, ids if keep is None else ids[keep], keep)
+        self._resolved[id(series)] = resolved
+        if len(self._resolved) > REMEMBERED:
+            self._resolved.popitem(last=False)
+        return resolved, born
+
+    def _keep(self, resolved: _Resolved, time: int, values: Floats) -> None:
+        """Write what is in order, then show it to readers; count the rest."""
+        ids = resolved.ids
+        if resolved.keep is not None:
+            duplicates = len(values) - len(ids)
+            values = values[resolved.keep]
+        else:
+            duplicates = 0
+        last = self._columns.last[ids]
+        ahead = last < time
+        steady = bool(ahead.all())
+        if not steady:
+            same = int(np.count_nonzero(last == time))
+            ids, values = ids[ahead], values[ahead]
+            duplicates += same
+            self._out_of_order += len(last) - len(ids) - same
+        self._duplicates += duplicates
+        if not ids.size:
+            return
+        segment = self._writable(time)
+        if steady and resolved.segment == segment.number:
+            self._put(segment, encode(Record(time, (), resolved.list_number, None, values)))
+        elif (number := self._write(segment, ids, time, values, steady=steady)) is not None:
+            resolved.segment, resolved.list_number = segment.number, number
+        segment.spans(time)
+        self._columns.append(ids, time, values, segment.number)
+        self._newest = time if self._newest is None else max(self._newest, time)
+        self._retain()
+
+    def _write(self, segment: _Segment, ids: Ints, time: int, values: Floats, *, steady: bool) -> int | None:
+        """Append one record to the segment, whole or not at all; return the number it gives to a steady list of series."""
+        unnamed = [number for number in ids.tolist() if number not in segment.local]
+        start = len(segment.series)
+        segment.local.update((number, start + place) for place, number in enumerate(unnamed))
+        local = np.fromiter(map(segment.local.__getitem__, ids.tolist()), np.int64, len(ids))
+        key = local.astype("<u4").tobytes()
+        known = segment.lists.get(key)
+        number = known if known is not None else NEW_LIST if steady else ONE_LIST
+        new = tuple(NewSeries(self._index.births[one], self._index.labels(one)) for one in unnamed)
+        data = encode(Record(time, new, number, local if known is None else None, values))
+        try:
+            self._put(segment, data)
+        except OSError:
+            for one in unnamed:
+                del segment.local[one]
+            raise
+        segment.series += unnamed
+        if number == NEW_LIST:
+            segment.lists[key] = len(segment.lists)
+        return segment.lists.get(key) if steady else None
+
+    def _put(self, segment: _Segment, data: bytes) -> None:
+        """Write one record at the end of the segment; where that fails, leave the file as it was."""
+        file = self._file
+        assert file is not None  # noqa: S101  # _writable has opened it
+        if not segment.size:
+            data = MAGIC + data
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(file, view) :]
+            now = clock.monotonic()
+            if now - self._synced >= SYNC_INTERVAL:
+                os.fdatasync(file)
+                self._synced = now
+        except OSError as error:
+            # The record must not stay half written before others: the next opening would have to set the file aside.
+            try:
+                os.ftruncate(file, segment.size)
+                os.lseek(file, segment.size, os.SEEK_SET)
+            except OSError:
+                os.close(file)
+                self._file = None  # the next batch goes to a new segment
+            raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
+        segment.size += len(data)
+
+    def _writable(self, time: int) -> _Segment:
+        """Return the segment to write to: the last one, or a new one when that is full or spans enough time."""
+        if self._file is not None:
+            last = self._segments[-1]
+            span = 0 if last.oldest is None else time - last.oldest
+            if last.size < self._segment_limit and span <= max(self._retention // SEGMENTS, 1000):
+                return last
+        self._number += 1
+        segment = _Segment(self._number, self._path / f"{self._number:012}{SUFFIX}")
+        try:
+            file = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
+        self._release()
+        if self._segments:
+            self._segments[-1].seal()
+        self._file = file
+        self._segments.append(segment)
+        return segment
+
+    def _release(self) -> None:
+        """Close the segment being written, its content on the disk."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            os.fdatasync(file)
+        except OSError:
+            log.exception("samples not forced to the disk", path=str(self._path))
+        finally:
+            os.close(file)
+
+    # Retention
+
+    def _retain(self) -> None:
+        """Drop what is too old, oldest first, and more while the limit of size is passed; never the segment being written.
+
+        Age counts from the newest sample, yet never from later than now: a sample from the future must not empty the store.
+        """
+        if self._newest is None:
+            return
+        cutoff = min(self._newest, round(clock.time() * 1000)) - self._retention
+        size = sum(segment.size for segment in self._segments)
+        for segment in self._segments[:-1]:
+            aged = segment.newest is None or segment.newest <= cutoff
+            if aged or size > self._size_limit or self._columns.size > self._size_limit:
+                self._drop(segment)
+                size -= segment.size
+
+    def _drop(self, segment: _Segment) -> None:
+        try:
+            segment.path.unlink(missing_ok=True)
+        except OSError:
+            log.exception("old samples not removed", segment=str(segment.path))
+            return
+        self._segments.remove(segment)
+        for number in self._columns.drop(segment.number).tolist():
+            self._forget(number)
+        times = [one.newest for one in self._segments if one.newest is not None]
+        self._newest = max(times) if times else None
+
+    def _forget(self, number: int) -> None:
+        self._index.remove(number)
+        self._resolved.clear()
+        if self._segments:
+            # Its number will be given to another series, which the segment being written has not named.
+            self._segments[-1].local.pop(number, None)
+
+    # Opening
+
+    def _load(self) -> None:
+        for path in sorted(self._path.glob(f"*{SUFFIX}")):
+            if path.stem.isdecimal():
+                self._number = int(path.stem)
+                self._load_segment(path)
+        if self._read_only:
+            return
+        if self._segments and self._segments[-1].path.stat().st_size == self._segments[-1].size:
+            last = self._segments[-1]
+            self._file = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
+            os.lseek(self._file, last.size, os.SEEK_SET)
+        self._retain()
+
+    def _load_segment(self, path: Path) -> None:
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return  # retention was quicker than this reader
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            log.exception("segment of samples cannot be read", segment=str(path))
+            return
+        if self._segments:
+            self._segments[-1].seal()
+        segment = _Segment(self._number, path)
+        reader = Reader(data)
+        lists: list[Ints] = []
+        for record in reader:
+            self._replay(segment, lists, record)
+        segment.size = reader.good
+        if reader.end is not End.WHOLE and not self._read_only:
+            try:
+                self._repair(path, data, reader)
+            except OSError:
+                # On a full disk, say. What is readable counts all the same; the next batch goes to a new segment.
+                log.exception("segment of samples not repaired", segment=str(path))
+        if reader.good and segment.newest is not None:
+            segment.lists = {ids.astype("<u4").tobytes(): number for number, ids in enumerate(lists)}
+            self._segments.append(segment)
+        elif not self._read_only:
+            path.unlink(missing_ok=True)
+
+    def _replay(self, segment: _Segment, lists: list[Ints], record: Record) -> None:
+        for one in record.new:
+            number = self._index.ids.get(one.labels)
+            if number is None:
+                number = self._index.add(one.labels, one.birth)
+            segment.local[number] = len(segment.series)
+            segment.series.append(number)
+        self._columns.reserve(len(self._index.births))
+        local = record.ids
+        if local is None:
+            local = lists[record.list_number]
+        elif record.list_number == NEW_LIST:
+            lists.append(local)
+        ids = np.array(segment.series, np.int64)[local]
+        ahead = self._columns.last[ids] < record.time  # always, unless someone has copied files about
+        self._columns.append(ids[ahead], record.time, record.values[ahead], segment.number)
+        segment.spans(record.time)
+        self._newest = record.time if self._newest is None else max(self._newest, record.time)
+
+    def _repair(self, path: Path, data: bytes, reader: Reader) -> None:
+        """Bring a segment back to its readable part: cut a torn tail off; set a broken file aside first."""
+        lost = len(data) - reader.good
+        if reader.end is End.BROKEN:
+            aside = path.with_suffix(f"{SUFFIX}.broken")
+            whole = path.with_suffix(".salvaged")
+            aside.unlink(missing_ok=True)
+            whole.write_bytes(data[: reader.good])
+            os.link(path, aside)
+            whole.replace(path)
+            self._set_aside += 1
+            log.error("segment of samples set aside", broken=str(aside), kept_bytes=reader.good, lost_bytes=lost)
+            for old in sorted(self._path.glob("*.broken"))[:-KEPT_BROKEN]:
+                old.unlink(missing_ok=True)
+        else:
+            os.truncate(path, reader.good)
+            self._cut_off += lost
+            log.warning("torn end of samples cut off", segment=str(path), bytes=lost)
+
+
+def acquire(path: Path) -> int:
+    """Return a file descriptor that holds the exclusive lock on `path`. Raises SamplesLocked when another has it."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise SamplesLocked(error.errno, "another process writes these samples", str(path.parent)) from error
+    return file
