@@ -66,4 +66,5 @@ class Storage(Protocol):
 
 def is_stale(values: Values) -> npt.NDArray[np.bool_]:
     """Return where `values` holds stale markers; an ordinary NaN is not one."""
-    return values.view(np.uint64) == np.uint64(STALE_BITS)
+    stale: npt.NDArray[np.bool_] = values.view(np.uint64) == np.uint64(STALE_BITS)
+    return stale

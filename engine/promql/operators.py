@@ -1,0 +1,190 @@
+"""Operators between two expressions: arithmetic, comparisons, and the vector matching that brings series together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from engine.model.labels import Labels
+from engine.promql.block import Values
+from engine.promql.errors import EvaluationError
+from engine.promql.frame import Frame
+from engine.promql.sets import combine, matching_keys
+from engine.promql.syntax import COMPARISONS, SETS, Binary, Side
+from engine.promql.values import Grid, Indexes, Mask, Value, drop_name, empty_grid, number_groups
+
+ARITHMETIC: Mapping[str, Callable[[Values, Values], Values]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+    "atan2": np.arctan2,
+}
+COMPARE: Mapping[str, Callable[[Values, Values], Mask]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+
+
+def binary(node: Binary, frame: Frame) -> Value:
+    """Return the value of an operator between two expressions."""
+    left = frame.evaluator.value(node.left, frame)
+    right = frame.evaluator.value(node.right, frame)
+    match left, right:
+        case Grid(), Grid():
+            return combine(node, left, right) if node.operator in SETS else _matched(node, left, right)
+        case Grid(), np.ndarray():
+            return _with_scalar(node, left, left.values, right, left.values)
+        case np.ndarray(), Grid():
+            return _with_scalar(node, right, left, right.values, right.values)
+        case np.ndarray(), np.ndarray():
+            if node.operator in COMPARISONS:
+                return COMPARE[node.operator](left, right).astype(np.float64)
+            return ARITHMETIC[node.operator](left, right)
+        case _:
+            raise EvaluationError(f"{node.operator} works on scalars and instant vectors", node.span)
+
+
+def _with_scalar(node: Binary, vector: Grid, left: Values, right: Values, kept: Values) -> Grid:
+    """Return the vector that an operator between a vector and a scalar gives; a filter keeps the vector's values."""
+    if node.operator not in COMPARISONS:
+        values = ARITHMETIC[node.operator](left, right)
+        return Grid(vector.series, values, vector.present).nameless(node.span)
+    holds = COMPARE[node.operator](left, right)
+    if node.bool:
+        return Grid(vector.series, holds.astype(np.float64), vector.present).nameless(node.span)
+    return Grid(vector.series, kept, vector.present).where(holds)
+
+
+def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
+    """Return the vector that an operator between two vectors gives, series by matching series."""
+    if not left.series or not right.series:
+        return empty_grid(left.values.shape[1])
+    one_is_left = node.matching.many is Side.RIGHT
+    many, one = (right, left) if one_is_left else (left, right)
+    many_rows, one_rows = _pairs(node, many, one)
+    left_rows, right_rows = (one_rows, many_rows) if one_is_left else (many_rows, one_rows)
+    a, b = left.values[left_rows], right.values[right_rows]
+    present = many.present[many_rows] & one.present[one_rows]
+    series = _result_labels(node, many, one, many_rows, one_rows)
+    if node.operator in COMPARISONS:
+        holds = COMPARE[node.operator](a, b)
+        values, kept = (holds.astype(np.float64), present) if node.bool else (a, present & holds)
+    else:
+        values, kept = ARITHMETIC[node.operator](a, b), present
+    if node.matching.many is not Side.NEITHER:
+        _refuse_same_result(node, series, present)
+    result = Grid(series, values, kept).compact()
+    return result.relabelled(result.series, node.span)
+
+
+def _pairs(node: Binary, many: Grid, one: Grid) -> tuple[Indexes, Indexes]:
+    """Return the rows that match; raises EvaluationError where the matching is not what the operator says."""
+    key = matching_keys(node.matching)
+    numbers, one_groups = number_groups(map(key, one.series))
+    many_groups = [numbers.get(key(labels), -1) for labels in many.series]
+    if len(numbers) < len(one_groups):
+        _refuse_many_on_one_side(node, many, one, one_groups, list(numbers))
+    if node.matching.many is Side.NEITHER:
+        _refuse_many_on_many_side(node, many, one, many_groups, one_groups)
+    if len(numbers) == len(one_groups):
+        groups = np.array(many_groups, dtype=np.int64)
+        rows = np.flatnonzero(groups >= 0)
+        return rows, groups[rows]  # groups are numbered as their rows are
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(one_groups):
+        members.setdefault(group, []).append(row)
+    found = [(row, other) for row, group in enumerate(many_groups) for other in members.get(group, ())]
+    table = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _crowded(groups: list[int], present: Mask, where: Mask) -> tuple[int, list[int]] | None:
+    """Return a group of which several rows are present at one instant, and those rows."""
+    rows_of: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        if group >= 0:
+            rows_of.setdefault(group, []).append(row)
+    for group, rows in rows_of.items():
+        if len(rows) > 1:
+            columns = np.flatnonzero((present[rows].sum(axis=0) > 1) & where[group])
+            if columns.size:
+                return group, [row for row in rows if present[row, columns[0]]]
+    return None
+
+
+def _refuse_many_on_one_side(node: Binary, many: Grid, one: Grid, groups: list[int], keys: list[Labels]) -> None:
+    # where the other side is empty nothing is going to match, and nothing is wrong
+    anything = np.broadcast_to(many.present.any(axis=0), (len(keys), many.present.shape[1]))
+    crowd = _crowded(groups, one.present, anything)
+    if crowd is None:
+        return
+    group, rows = crowd
+    names = sorted(_in_braces(one.series[row]) for row in rows)
+    side = "left" if node.matching.many is Side.RIGHT else "right"
+    message = (
+        f"found duplicate series for the match group {_in_braces(keys[group])} on the {side} hand-side of the operation: "
+        f"[{', '.join(names[:2])}];many-to-many matching not allowed: matching labels must be unique on one side"
+    )
+    raise EvaluationError(message, node.span)
+
+
+def _refuse_many_on_many_side(node: Binary, many: Grid, one: Grid, groups: list[int], one_groups: list[int]) -> None:
+    matched = [group for group in groups if group >= 0]
+    if len(set(matched)) == len(matched):
+        return
+    met = np.zeros((max(one_groups) + 1, many.present.shape[1]), dtype=np.bool_)
+    np.logical_or.at(met, np.array(one_groups), one.present)
+    crowd = _crowded(groups, many.present, met)
+    if crowd is not None:
+        names = ", ".join(sorted(_in_braces(many.series[row]) for row in crowd[1][:2]))
+        message = (
+            "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right); "
+            f"[{names}] match the same series"
+        )
+        raise EvaluationError(message, node.span)
+
+
+def _refuse_same_result(node: Binary, series: tuple[Labels, ...], present: Mask) -> None:
+    numbers, groups = number_groups(series)
+    if len(numbers) == len(series):
+        return
+    crowd = _crowded(groups, present, np.ones((len(numbers), present.shape[1]), dtype=np.bool_))
+    if crowd is not None:
+        message = (
+            f"multiple matches for labels: grouping labels must ensure unique matches, {series[crowd[1][0]]} does not"
+        )
+        raise EvaluationError(message, node.span)
+
+
+def _in_braces(labels: Labels) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.pairs) + "}"
+
+
+def _result_labels(node: Binary, many: Grid, one: Grid, many_rows: Indexes, one_rows: Indexes) -> tuple[Labels, ...]:
+    matching = node.matching
+    keeps_name = node.operator in COMPARISONS and not node.bool
+    if matching.many is Side.NEITHER:
+        if matching.on:
+            names = matching.labels if keeps_name else tuple(name for name in matching.labels if name != "__name__")
+            return tuple(many.series[row].only(*names) for row in many_rows.tolist())
+        if keeps_name:
+            if not matching.labels:
+                return tuple(many.series[row] for row in many_rows.tolist())
+            return tuple(many.series[row].without(*matching.labels) for row in many_rows.tolist())
+        key = matching_keys(matching)
+        return tuple(key(many.series[row]) for row in many_rows.tolist())
+    base = [many.series[row] if keeps_name else drop_name(many.series[row]) for row in many_rows.tolist()]
+    if not matching.include:
+        return tuple(base)
+    return tuple(
+        labels.with_({name: one.series[row].get(name, "") for name in matching.include})
+        for labels, row in zip(base, one_rows.tolist(), strict=True)
+    )

@@ -1,0 +1,480 @@
+"""From text to tree: a precedence climber that knows where everything stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from engine.promql.block import Matcher, MatchOperator
+from engine.promql.check import AGGREGATIONS, check, known_function
+from engine.promql.durations import NoDurationError, seconds
+from engine.promql.errors import ParseError
+from engine.promql.lexer import Kind, Token, tokenize
+from engine.promql.literals import LEGAL_LABEL, LONGEST_DURATION, read_duration, read_number, read_string
+from engine.promql.syntax import (
+    COMPARISONS,
+    PRECEDENCE,
+    UNARY,
+    Aggregation,
+    Binary,
+    Call,
+    Duration,
+    Edge,
+    Expression,
+    Matching,
+    Negation,
+    NumberLiteral,
+    RangeSelector,
+    Selector,
+    Side,
+    Span,
+    StringLiteral,
+    Subquery,
+    children,
+)
+
+MAX_LENGTH = 64 * 1024
+MAX_DEPTH = 150
+"""Deep enough for people; shallow enough that no walk over a tree runs out of stack."""
+
+NO_METRIC = frozenset({"on", "ignoring", "group_left", "group_right", "bool", "atan2", "and", "or", "unless"})
+FARTHEST = 2**63 // 1000
+
+
+def parse(text: str) -> Expression:
+    """Return the tree of `text`, its types checked; raises ParseError with the place of what is wrong."""
+    if len(text) > MAX_LENGTH:
+        message = f"expression of {len(text)} characters; at most {MAX_LENGTH} are read"
+        raise ParseError(message, MAX_LENGTH, len(text), text)
+    parser = Parser(text, tokenize(text))
+    if parser.ended():
+        raise ParseError("no expression found", 0, len(text), text)
+    tree = parser.expression()
+    if not parser.ended():
+        raise parser.unexpected("an operator or the end")
+    _bound_depth(tree, text)
+    check(tree, text)
+    return tree
+
+
+def _bound_depth(tree: Expression, text: str) -> None:
+    level = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in children(node)]
+        if not level:
+            return
+    raise ParseError(f"nested more than {MAX_DEPTH} deep", *level[0].span, text)
+
+
+class Parser:
+    """One pass over the tokens of one text; the methods are the rules of the grammar."""
+
+    def __init__(self, text: str, tokens: list[Token]) -> None:
+        self.text = text
+        self.tokens = tokens
+        self.place = 0
+        self.depth = 0
+
+    # -- tokens
+
+    @property
+    def token(self) -> Token:
+        """The token not yet taken."""
+        return self.tokens[self.place]
+
+    @property
+    def behind(self) -> int:
+        """Where the token taken last ends."""
+        return self.tokens[self.place - 1].end if self.place else 0
+
+    def ended(self) -> bool:
+        """Return whether all tokens are taken."""
+        return self.token.kind is Kind.END
+
+    def take(self) -> Token:
+        """Return the next token and step over it."""
+        token = self.tokens[self.place]
+        self.place += 1
+        return token
+
+    def sees(self, *symbols: str) -> bool:
+        """Return whether the next token is one of these symbols."""
+        return self.token.kind is Kind.SYMBOL and self.token.text in symbols
+
+    def sees_word(self, *words: str) -> bool:
+        """Return whether the next token is one of these keywords, in whatever case."""
+        return self.token.kind is Kind.NAME and self.token.text.lower() in words
+
+    def accept(self, symbol: str) -> bool:
+        """Step over `symbol` if it is next."""
+        if not self.sees(symbol):
+            return False
+        self.place += 1
+        return True
+
+    def expect(self, symbol: str) -> Token:
+        """Step over `symbol`, which must be next."""
+        if not self.sees(symbol):
+            raise self.unexpected(f"'{symbol}'")
+        return self.take()
+
+    def unexpected(self, wanted: str) -> ParseError:
+        """Return the error that says what stands here instead of what is `wanted`."""
+        token = self.token
+        if token.kind is Kind.END:
+            return ParseError(f"unexpected end: expected {wanted}", token.start, token.end, self.text)
+        return ParseError(f"unexpected {token.text!r}: expected {wanted}", token.start, token.end, self.text)
+
+    def error(self, message: str, span: Span) -> ParseError:
+        """Return an error about `span`."""
+        return ParseError(message, *span, self.text)
+
+    # -- expressions
+
+    def expression(self, floor: int = 0) -> Expression:
+        """Read an expression whose operators bind at least as tightly as `floor`."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.error(f"nested more than {MAX_DEPTH} deep", (self.token.start, self.token.end))
+        start = self.token.start
+        signed, minuses = False, 0
+        while self.sees("-", "+"):
+            signed = True
+            minuses += self.take().text == "-"
+        left = self.signed(self.expression(UNARY), minuses, start) if signed else self.operand()
+        while (operator := self.operator()) is not None and PRECEDENCE[operator] >= floor:
+            self.take()
+            answers, matching = self.modifiers(operator)
+            binding = PRECEDENCE[operator]
+            right = self.expression(binding if operator == "^" else binding + 1)
+            left = Binary(operator, left, right, answers, matching, (start, self.behind))
+        self.depth -= 1
+        return left
+
+    def signed(self, operand: Expression, minuses: int, start: int) -> Expression:
+        """Return `operand` below so many minus signs: as a number where it is one, and never more than two deep."""
+        span = (start, self.behind)
+        if isinstance(operand, NumberLiteral):
+            return NumberLiteral(-operand.value if minuses % 2 else operand.value, span)
+        if isinstance(operand, StringLiteral | RangeSelector | Subquery):
+            kind = "a string" if isinstance(operand, StringLiteral) else "a range vector"
+            raise self.error(f"a sign before {kind}: it needs a scalar or an instant vector", span)
+        while isinstance(operand, Negation):
+            operand, minuses = operand.expression, minuses + 1
+        for _ in range(2 - minuses % 2 if minuses else 0):
+            operand = Negation(operand, span)
+        return operand
+
+    def operator(self) -> str | None:
+        """Return the binary operator that is next, in lower case, if one is."""
+        token = self.token
+        word = token.text.lower()
+        if word in PRECEDENCE and token.kind in {Kind.SYMBOL, Kind.NAME}:
+            return word
+        if self.sees("="):
+            raise self.error("'=' compares labels within {}; values are compared with ==", (token.start, token.end))
+        return None
+
+    def modifiers(self, operator: str) -> tuple[bool, Matching]:
+        """Read `bool`, `on` or `ignoring`, and `group_left` or `group_right`, which stand behind an operator."""
+        answers = False
+        if self.sees_word("bool"):
+            token = self.take()
+            if operator not in COMPARISONS:
+                raise self.error(f"bool goes with comparisons, not with {operator}", (token.start, token.end))
+            answers = True
+        if not self.sees_word("on", "ignoring"):
+            if self.sees_word("group_left", "group_right"):
+                raise self.error(f"{self.token.text} needs on(...) or ignoring(...) before it", self._here())
+            return answers, Matching()
+        on = self.take().text.lower() == "on"
+        labels = self.labels()
+        if not self.sees_word("group_left", "group_right"):
+            return answers, Matching(on, labels)
+        token = self.take()
+        include = self.labels() if self.sees("(") else ()
+        if on and (twice := [label for label in include if label in labels]):
+            message = f"label {twice[0]!r} stands in on(...) and in {token.text}(...) at once"
+            raise self.error(message, (token.start, self.behind))
+        return answers, Matching(on, labels, Side(token.text.lower()), include)
+
+    def _here(self) -> Span:
+        return self.token.start, self.token.end
+
+    def operand(self) -> Expression:
+        """Read one operand and what stands behind it: ranges, `offset` and `@`."""
+        start = self.token.start
+        enclosed = self.sees("(")
+        head = self.head()
+        while True:
+            if self.sees("["):
+                head = self.ranged(head, start, enclosed)
+                enclosed = False
+            elif self.sees_word("offset"):
+                head = self.shifted(head, start, enclosed)
+            elif self.sees("@"):
+                head = self.pinned(head, start, enclosed)
+            else:
+                return head
+
+    def head(self) -> Expression:
+        """Read a number, a string, a selector, a call, an aggregation, or an expression in parentheses."""
+        token = self.token
+        match token.kind:
+            case Kind.NUMBER:
+                self.take()
+                return NumberLiteral(self.number(token), (token.start, token.end))
+            case Kind.STRING:
+                self.take()
+                return StringLiteral(self.string(token), (token.start, token.end))
+            case Kind.NAME:
+                return self.named()
+        if self.sees("{"):
+            return self.selector(None, token.start)
+        if self.accept("("):
+            if self.sees(")"):
+                raise self.error("nothing stands between the parentheses", (token.start, self.token.end))
+            inner = self.expression()
+            self.expect(")")
+            return inner
+        raise self.unexpected("an expression")
+
+    def number(self, token: Token) -> float:
+        """Return the value of a number's token."""
+        try:
+            return read_number(token.text)
+        except (ValueError, OverflowError):
+            hint = ": units go from large to small, each once" if token.text[-1:].isalpha() else ""
+            message = f"{token.text!r} is neither a number nor a duration{hint}"
+            raise self.error(message, (token.start, token.end)) from None
+
+    def string(self, token: Token) -> str:
+        """Return the value of a string's token."""
+        try:
+            return read_string(token.text)
+        except ValueError as wrong:
+            raise self.error(str(wrong), (token.start, token.end)) from None
+
+    def named(self) -> Expression:
+        """Read what begins with a name."""
+        token = self.take()
+        word = token.text.lower()
+        if word in {"inf", "nan"}:
+            return NumberLiteral(math.inf if word == "inf" else math.nan, (token.start, token.end))
+        if word in AGGREGATIONS and (self.sees("(") or self.sees_word("by", "without")):
+            return self.aggregation(token, word)
+        if self.sees("("):
+            return self.call(token)
+        if word in NO_METRIC:
+            raise self.error(f"unexpected {token.text!r}: expected an expression", (token.start, token.end))
+        return self.selector(token.text, token.start)
+
+    def call(self, token: Token) -> Call:
+        """Read a function's arguments."""
+        known_function(token, self.text)
+        arguments = self.arguments()
+        return Call(token.text, arguments, (token.start, self.behind))
+
+    def arguments(self) -> tuple[Expression, ...]:
+        """Read expressions in parentheses."""
+        self.expect("(")
+        arguments: list[Expression] = []
+        while not self.sees(")"):
+            arguments.append(self.expression())
+            if not self.sees(")") and not self.accept(","):
+                raise self.unexpected("',' or ')'")
+            if self.sees(")") and self.tokens[self.place - 1].text == ",":
+                raise self.unexpected("another argument")
+        self.expect(")")
+        return tuple(arguments)
+
+    def aggregation(self, token: Token, operator: str) -> Aggregation:
+        """Read an aggregation; its grouping may stand before or behind the parentheses."""
+        grouping: tuple[str, ...] = ()
+        without = False
+        given = False
+        if self.sees_word("by", "without"):
+            given, without, grouping = True, self.take().text.lower() == "without", self.labels()
+        arguments = self.arguments()
+        if not given and self.sees_word("by", "without"):
+            without, grouping = self.take().text.lower() == "without", self.labels()
+        span = (token.start, self.behind)
+        wanted = 2 if AGGREGATIONS[operator] is not None else 1
+        if len(arguments) != wanted:
+            shape = f"{operator}(x)" if wanted == 1 else f"{operator}({AGGREGATIONS[operator]}, x)"
+            raise self.error(f"{operator} takes {wanted} argument(s), got {len(arguments)}: write {shape}", span)
+        parameter = arguments[0] if wanted > 1 else None
+        return Aggregation(operator, arguments[-1], parameter, grouping, without, span)
+
+    def labels(self) -> tuple[str, ...]:
+        """Read label names in parentheses."""
+        self.expect("(")
+        labels = []
+        while not self.sees(")"):
+            labels.append(self.label())
+            if not self.sees(")") and not self.accept(","):
+                raise self.unexpected("',' or ')'")
+        self.expect(")")
+        return tuple(labels)
+
+    def label(self) -> str:
+        """Read one label name, bare or quoted."""
+        token = self.token
+        if token.kind is Kind.STRING:
+            self.take()
+            name = self.string(token)
+            if not name or not _is_text(name):
+                raise self.error("a label name is UTF-8 and not empty", (token.start, token.end))
+            return name
+        if token.kind is Kind.NAME and LEGAL_LABEL.fullmatch(token.text):
+            return self.take().text
+        raise self.unexpected("a label name")
+
+    # -- selectors
+
+    def selector(self, name: str | None, start: int) -> Selector:
+        """Read the matchers behind `name`; at least one of all must refuse the empty value."""
+        found: list[Matcher] = [] if name is None else [Matcher("__name__", MatchOperator.EQUAL, name)]
+        named = name is not None
+        if self.accept("{"):
+            while not self.sees("}"):
+                quoted = self.token.kind is Kind.STRING and self._next_is(",", "}")
+                if quoted:
+                    token = self.take()
+                    if named:
+                        raise self.error("the metric's name is given twice", (token.start, token.end))
+                    named = True
+                    found.insert(0, Matcher("__name__", MatchOperator.EQUAL, self.string(token)))
+                else:
+                    found.append(self.matcher())
+                if not self.sees("}") and not self.accept(","):
+                    raise self.unexpected("',' or '}'")
+            self.expect("}")
+        if named and sum(matcher.name == "__name__" for matcher in found) > 1:
+            raise self.error("the metric's name is given twice", (start, self.behind))
+        return Selector(tuple(found), span=(start, self.behind))
+
+    def _next_is(self, *symbols: str) -> bool:
+        following = self.tokens[self.place + 1]
+        return following.kind is Kind.SYMBOL and following.text in symbols
+
+    def matcher(self) -> Matcher:
+        """Read one label matcher."""
+        name = self.label()
+        if not self.sees("=", "!=", "=~", "!~"):
+            if self.sees("=="):
+                raise self.error("labels are compared with a single =", self._here())
+            raise self.unexpected("=, !=, =~ or !~")
+        operator = MatchOperator(self.take().text)
+        if self.token.kind is not Kind.STRING:
+            raise self.unexpected("a label value in quotes")
+        token = self.take()
+        return Matcher(name, operator, self.string(token))
+
+    def ranged(self, head: Expression, start: int, enclosed: bool) -> Expression:
+        """Read `[range]` behind a selector, or `[range:step]` behind any instant vector."""
+        opening = self.expect("[")
+        if self.sees("]", ":"):
+            raise self.unexpected("a duration, such as 5m")
+        reach = self.duration(positive=True)
+        if self.accept(":"):
+            step = None if self.sees("]") else self.duration(positive=True)
+            self.expect("]")
+            return Subquery(head, reach, step, span=(start, self.behind))
+        self.expect("]")
+        span = (opening.start, self.behind)
+        if not isinstance(head, Selector) or enclosed:
+            message = "a range belongs directly behind a selector; for other expressions write a subquery: [5m:1m]"
+            raise self.error(message, span)
+        if head.offset != 0 or head.at is not None:
+            raise self.error("the range stands before offset and @: x[5m] offset 1h", span)
+        return RangeSelector(head, reach, (start, self.behind))
+
+    def duration(self, *, positive: bool) -> Duration:
+        """Read a span of time: a constant in milliseconds, or an expression over step() and range()."""
+        start = self.token.start
+        return self.as_duration(self.expression(), (start, self.behind), positive=positive)
+
+    def as_duration(self, node: Expression, span: Span, *, positive: bool) -> Duration:
+        """Return `node` as a span of time: a constant where it is one."""
+        try:
+            value = seconds(node)
+        except NoDurationError as wrong:
+            raise self.error(f"{wrong}, such as 5m", wrong.node.span) from None
+        if value is None:
+            return node
+        exact = read_duration(self.text[slice(*span)])
+        if exact is None and not math.isfinite(value):
+            raise self.error("duration out of range", span)
+        milliseconds = round(value * 1000) if exact is None else exact
+        if positive and milliseconds <= 0:
+            raise self.error("a duration here must be greater than 0", span)
+        if abs(milliseconds) > LONGEST_DURATION:
+            raise self.error("duration out of range", span)
+        return milliseconds
+
+    def shifted(self, head: Expression, start: int, enclosed: bool) -> Expression:
+        """Read `offset` and its span of time."""
+        word = self.take()
+        sign_start = self.token.start
+        minuses = 0
+        while self.sees("-", "+"):
+            minuses += self.take().text == "-"
+        if not (
+            self.token.kind is Kind.NUMBER or self.sees("(") or self.sees_word("step", "range", "min_of", "max_of")
+        ):
+            raise self.unexpected("a duration, such as 5m")
+        inner = self.head()
+        node = self.signed(inner, minuses, sign_start)
+        offset = self.as_duration(node, (sign_start, self.behind), positive=False)
+        inner_head = head.selector if isinstance(head, RangeSelector) else head
+        if enclosed or not isinstance(inner_head, Selector | Subquery):
+            message = "offset belongs directly behind a selector or a subquery"
+            raise self.error(message, (word.start, self.behind))
+        if inner_head.offset != 0:
+            raise self.error("offset is given twice", (word.start, self.behind))
+        return self._modified(head, replace(inner_head, offset=offset), start)
+
+    def pinned(self, head: Expression, start: int, enclosed: bool) -> Expression:
+        """Read `@` and its time."""
+        word = self.take()
+        at = self.time()
+        inner_head = head.selector if isinstance(head, RangeSelector) else head
+        if enclosed or not isinstance(inner_head, Selector | Subquery):
+            raise self.error("@ belongs directly behind a selector or a subquery", (word.start, self.behind))
+        if inner_head.at is not None:
+            raise self.error("@ is given twice", (word.start, self.behind))
+        return self._modified(head, replace(inner_head, at=at), start)
+
+    def _modified(self, head: Expression, changed: Selector | Subquery, start: int) -> Expression:
+        span = (start, self.behind)
+        if isinstance(head, RangeSelector) and isinstance(changed, Selector):
+            return replace(head, selector=replace(changed, span=span), span=span)
+        return replace(changed, span=span)
+
+    def time(self) -> int | Edge:
+        """Read the time behind `@`: seconds since the epoch, or an end of the query."""
+        start = self.token.start
+        if self.sees_word("start", "end"):
+            edge = Edge(self.take().text.lower() + "()")
+            self.expect("(")
+            self.expect(")")
+            return edge
+        minuses = 0
+        while self.sees("-", "+"):
+            minuses += self.take().text == "-"
+        if self.token.kind is not Kind.NUMBER and not self.sees_word("inf", "nan"):
+            raise self.unexpected("a time in seconds since the epoch, start() or end()")
+        token = self.take()
+        value = math.inf if token.kind is Kind.NAME else self.number(token)
+        if not math.isfinite(value) or abs(value) >= FARTHEST:
+            raise self.error("time out of range", (start, self.behind))
+        return round(-value * 1000 if minuses % 2 else value * 1000)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

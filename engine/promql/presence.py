@@ -1,0 +1,47 @@
+"""`absent` and `absent_over_time`: something, because there is nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from engine.model.labels import METRIC_NAME, Labels
+from engine.promql.block import Matcher, MatchOperator
+from engine.promql.frame import Frame, Function
+from engine.promql.syntax import Call, Expression, RangeSelector, Selector, Type
+from engine.promql.values import Grid, Mask, one_row
+
+
+def expected_labels(node: Expression) -> Labels:
+    """Return the labels that the missing series would have: what a selector's matchers pin down without contradiction."""
+    matchers: tuple[Matcher, ...] = ()
+    match node:
+        case Selector(matchers=matchers) | RangeSelector(selector=Selector(matchers=matchers)):
+            pass
+        case _:
+            return Labels()
+    names = [matcher.name for matcher in matchers]
+    return Labels(
+        (matcher.name, matcher.value)
+        for matcher in matchers
+        if matcher.operator is MatchOperator.EQUAL and names.count(matcher.name) == 1 and matcher.name != METRIC_NAME
+    )
+
+
+def _absent(frame: Frame, node: Call) -> Grid:
+    grid = frame.vector(node.arguments[0])
+    missing: Mask = np.logical_not(np.any(grid.present, axis=0))
+    return one_row(np.ones(frame.times.size), missing, expected_labels(node.arguments[0]))
+
+
+def _absent_over_time(frame: Frame, node: Call) -> Grid:
+    windows = frame.windows(node.arguments[0])
+    missing: Mask = np.logical_not(np.any(windows.high > windows.low, axis=0))
+    return one_row(np.ones(frame.times.size), missing, expected_labels(node.arguments[0]))
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "absent": Function((Type.VECTOR,), Type.VECTOR, _absent),
+    "absent_over_time": Function((Type.RANGE,), Type.VECTOR, _absent_over_time),
+}

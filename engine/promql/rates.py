@@ -1,0 +1,119 @@
+"""How fast values move: counters by `rate` and `increase`, gauges by `delta`, `deriv` and `predict_linear`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from engine.promql.block import Values
+from engine.promql.frame import Frame, Function, Stretches
+from engine.promql.syntax import Call, Type
+from engine.promql.values import Grid
+
+CLOSE_TO_THE_EDGE = 1.1
+"""Samples that end within so many average intervals of the window's edge are taken to go on to that edge."""
+
+
+def _function(reduction: Callable[[Stretches], Values]) -> Function:
+    def compute(frame: Frame, node: Call) -> Grid:
+        return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
+
+    return Function((Type.RANGE,), Type.VECTOR, compute)
+
+
+def _increase(part: Stretches) -> Values:
+    return _extrapolated(part, part.last() - part.first() + _lost_in_resets(part), counter=True)
+
+
+def _rate(part: Stretches) -> Values:
+    return _increase(part) / ((part.ends - part.starts) / 1000.0)
+
+
+def _delta(part: Stretches) -> Values:
+    return _extrapolated(part, part.last() - part.first(), counter=False)
+
+
+def _lost_in_resets(part: Stretches) -> Values:
+    """Return what a counter had reached before each fall: it starts again from nothing."""
+    fallen = np.concatenate(([0.0], np.where(part.values[1:] < part.values[:-1], part.values[:-1], 0.0)))
+    fallen[part.begins] = 0.0
+    return part.total(fallen)
+
+
+def _extrapolated(part: Stretches, change: Values, *, counter: bool) -> Values:
+    """Return `change` between the first and the last sample, extended to the edges of the window.
+
+    An edge further away than samples usually lie apart is approached by half such an interval only, and a counter is
+    not taken back to before it was zero.
+    """
+    first, last = part.times[part.begins], part.times[part.begins + part.lengths - 1]
+    sampled = (last - first) / 1000.0
+    apart = sampled / (part.lengths - 1)
+    to_start = (first - part.starts) / 1000.0
+    to_end = (part.ends - last) / 1000.0
+    to_start = np.where(to_start >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_start)
+    to_end = np.where(to_end >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_end)
+    if counter:
+        rises = (change > 0) & (part.first() >= 0)
+        to_zero = np.where(rises, sampled * (part.first() / np.where(rises, change, 1.0)), to_start)
+        to_start = np.minimum(to_start, to_zero)
+    extended: Values = change * ((sampled + to_start + to_end) / sampled)
+    return extended
+
+
+def _last_two(part: Stretches) -> tuple[Values, Values, Values]:
+    """Return the last value but one, the last value, and the seconds between them."""
+    last = part.begins + part.lengths - 1
+    return part.values[last - 1], part.values[last], (part.times[last] - part.times[last - 1]) / 1000.0
+
+
+def _instant_delta(part: Stretches) -> Values:
+    before, after, _ = _last_two(part)
+    return after - before
+
+
+def _instant_rate(part: Stretches) -> Values:
+    before, after, seconds = _last_two(part)
+    return np.where(after < before, after, after - before) / seconds
+
+
+def regression(part: Stretches) -> tuple[Values, Values, Values]:
+    """Return, for the least-squares line through each window, its slope per second, and a point on it.
+
+    The point is the mean time, in seconds after the window's first sample, and the mean value.
+    """
+    seconds = (part.times - np.repeat(part.times[part.begins], part.lengths)) / 1000.0
+    middle = part.total(seconds) / part.lengths
+    # a constant is a constant exactly: what rounding does to its mean is no slope
+    shifted = part.values - part.spread(part.first())
+    level = part.total(shifted) / part.lengths
+    across = seconds - part.spread(middle)
+    slope = part.total(across * (shifted - part.spread(level))) / part.total(across * across)
+    return slope, middle, level + part.first()
+
+
+def _slope(part: Stretches) -> Values:
+    return regression(part)[0]
+
+
+def _predict(frame: Frame, node: Call) -> Grid:
+    ahead = frame.scalar(node.arguments[1])
+
+    def reduction(part: Stretches) -> Values:
+        slope, middle, level = regression(part)
+        moment = (part.instants - part.times[part.begins]) / 1000.0 + ahead[part.columns]
+        return level + slope * (moment - middle)
+
+    return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "rate": _function(_rate),
+    "increase": _function(_increase),
+    "delta": _function(_delta),
+    "irate": _function(_instant_rate),
+    "idelta": _function(_instant_delta),
+    "deriv": _function(_slope),
+    "predict_linear": Function((Type.RANGE, Type.SCALAR), Type.VECTOR, _predict),
+}

@@ -1,0 +1,100 @@
+"""From stored samples to vectors: what a selector sees at every instant of a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.promql.block import Block, Times, Values, is_stale
+from engine.promql.frame import Frame, Windows
+from engine.promql.syntax import RangeSelector, Selector, Subquery
+from engine.promql.values import Grid, Indexes, empty_grid
+
+
+@dataclass(frozen=True, slots=True)
+class Instants:
+    """An instant selector's vector, with the time (milliseconds) of each sample in it."""
+
+    grid: Grid
+    times: Times
+
+
+def read_instants(node: Selector, frame: Frame) -> Instants:
+    """Return the newest sample of each series in the lookback before each instant, unless the series has ended."""
+    moments = frame.moments(node.offset, node.at)
+    block = frame.storage.select(node.matchers, int(moments.min()) - frame.lookback, int(moments.max()))
+    if not block.series:
+        return Instants(empty_grid(moments.size), np.zeros((0, moments.size), np.int64))
+    last = positions(block.times, block.offsets, moments) - 1
+    found = last >= block.offsets[:-1, np.newaxis]
+    last = np.maximum(last, 0)
+    times, values = block.times[last], block.values[last]
+    present = found & (times > moments - frame.lookback) & ~is_stale(values)
+    rows = present.any(axis=1)
+    return Instants(Grid(block.series, values, present).compact(), times if rows.all() else times[rows])
+
+
+def read_windows(node: RangeSelector, frame: Frame) -> Windows:
+    """Return the samples of each series in the range before each instant."""
+    reach = frame.duration(node.range, positive=True)
+    ends = frame.moments(node.selector.offset, node.selector.at)
+    block = frame.storage.select(node.selector.matchers, int(ends.min()) - reach, int(ends.max()))
+    return cut(without_stale(block), ends - reach, ends)
+
+
+def cut(block: Block, starts: Times, ends: Times) -> Windows:
+    """Return the windows of `block` from `starts` (exclusive) to `ends` (inclusive)."""
+    low = positions(block.times, block.offsets, starts)
+    high = positions(block.times, block.offsets, ends)
+    return Windows(block.series, block.times, block.values, low, high, starts, ends)
+
+
+def without_stale(block: Block) -> Block:
+    """Return `block` without its stale markers."""
+    stale = is_stale(block.values)
+    if not stale.any():
+        return block
+    fresh = ~stale
+    kept = np.concatenate(([0], np.cumsum(fresh)))
+    return Block(block.series, kept[block.offsets], block.times[fresh], block.values[fresh])
+
+
+def positions(times: Times, offsets: Indexes, moments: Times) -> Indexes:
+    """Return, for each row of ragged `times` and each moment, the place behind the row's last time <= that moment."""
+    rows = offsets.size - 1
+    if times.size == 0:
+        return np.repeat(offsets[:-1, np.newaxis], moments.size, axis=1)
+    first, last = int(times.min()), int(times.max())
+    if moments.size == 1 and int(moments[0]) >= last:
+        return offsets[1:, np.newaxis]
+    if moments.size == 1 and int(moments[0]) < first:
+        return offsets[:-1, np.newaxis]
+    # one number that orders by row, then by time, makes one search of many
+    width = last - first + 2
+    owner = np.repeat(np.arange(rows), np.diff(offsets))
+    keys = owner * width + (times - first + 1)
+    wanted = np.clip(moments - first + 1, 0, width - 1)
+    return np.searchsorted(keys, np.arange(rows)[:, np.newaxis] * width + wanted, side="right").astype(np.int64)
+
+
+def read_subquery(node: Subquery, frame: Frame) -> Windows:
+    """Return what the inner expression gives at every step within the range before each instant."""
+    reach = frame.duration(node.range, positive=True)
+    step = frame.default_step if node.step is None else frame.duration(node.step, positive=True)
+    ends = frame.moments(node.offset, node.at)
+    starts = ends - reach
+    # steps are multiples of the step since the epoch, whatever the instant asked for
+    first = (int(starts.min()) // step + 1) * step
+    steps = np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
+    if steps.size == 0:
+        return cut(ragged(empty_grid(0), steps), starts, ends)
+    return cut(ragged(frame.at(steps).vector(node.expression), steps), starts, ends)
+
+
+def ragged(grid: Grid, times: Times) -> Block:
+    """Return the samples of a vector over time as a block."""
+    rows, columns = np.nonzero(grid.present)
+    offsets = np.concatenate(([0], np.cumsum(grid.present.sum(axis=1)))).astype(np.int64)
+    values: Values = grid.values[rows, columns]
+    return Block(grid.series, offsets, times[columns], values)

@@ -1,0 +1,58 @@
+"""`and`, `or` and `unless`: vectors as sets of series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from engine.model.labels import Labels
+from engine.promql.syntax import Binary, Matching
+from engine.promql.values import Grid, Mask, drop_labels, drop_name, keep_labels, number_groups
+
+
+def matching_keys(matching: Matching) -> Callable[[Labels], Labels]:
+    """Return the function from a series to the labels it is matched by."""
+    if matching.on:
+        return partial(_kept, names=tuple(sorted(matching.labels)))
+    if not matching.labels:
+        return drop_name
+    return partial(_dropped, names=tuple(sorted(matching.labels)))
+
+
+def _kept(labels: Labels, names: tuple[str, ...]) -> Labels:
+    return keep_labels(labels, names)
+
+
+def _dropped(labels: Labels, names: tuple[str, ...]) -> Labels:
+    return drop_labels(labels, names)
+
+
+def combine(node: Binary, left: Grid, right: Grid) -> Grid:
+    """Return the vector that `and`, `or` or `unless` gives, instant by instant."""
+    key = matching_keys(node.matching)
+    numbers, left_groups = number_groups(map(key, left.series))
+    right_groups = [numbers.setdefault(key(labels), len(numbers)) for labels in right.series]
+    match node.operator:
+        case "and":
+            return left.where(_present(right, right_groups, len(numbers))[left_groups])
+        case "unless":
+            return left.where(~_present(right, right_groups, len(numbers))[left_groups])
+        case _:
+            more = right.where(~_present(left, left_groups, len(numbers))[right_groups])
+            if not more.series:
+                return left
+            joined = Grid(
+                left.series + more.series,
+                np.concatenate((left.values, more.values)),
+                np.concatenate((left.present, more.present)),
+            )
+            return joined.relabelled(joined.series, node.span)
+
+
+def _present(grid: Grid, groups: list[int], count: int) -> Mask:
+    """Return, for each group and instant, whether any of its series has a sample."""
+    found = np.zeros((count, grid.present.shape[1]), dtype=np.bool_)
+    np.logical_or.at(found, np.array(groups, dtype=np.int64), grid.present)
+    return found

@@ -1,0 +1,317 @@
+"""The language of Prometheus's own test files: load samples, evaluate, compare."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from promql_memory import Memory, admits
+
+from engine.model.labels import Labels
+from engine.promql import (
+    STALE,
+    EvaluationError,
+    Matrix,
+    ParseError,
+    Scalar,
+    Text,
+    Vector,
+    evaluate,
+    evaluate_range,
+    parse,
+    selectors,
+    unsupported,
+)
+from engine.promql.lexer import tokenize
+from engine.promql.literals import read_duration, read_number, read_string
+from engine.promql.parser import Parser
+
+TOLERANCE = 1e-6
+SMALLEST_NORMAL = 2.2250738585072014e-308
+INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))? instant (?:at (\S+) )?(.+)")
+RANGE = re.compile(r"eval(?:_(fail|warn|info))? range from (\S+) to (\S+) step (\S+?) (.+)")
+LOAD = re.compile(r"load(_with_nhcb)? (\S+)")
+REPEATED = re.compile(r"(.+?)(?:([+-])(.+?))?x(\d+)", re.IGNORECASE)
+NATIVE = "native histograms"
+INFO = "info()"
+
+
+@dataclass
+class Command:
+    line: int
+    head: str
+    body: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one case: `passed`, `failed` with why, or `skipped` with the reason."""
+
+    line: int
+    query: str
+    outcome: str
+    why: str = ""
+
+
+def commands(text: str) -> Iterator[Command]:
+    current: Command | None = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.strip()
+        if not bare or bare.startswith("#"):
+            if not bare and current is not None:
+                yield current
+                current = None
+            continue
+        if re.match(r"(load|eval|clear)", line):
+            if current is not None:
+                yield current
+            current = Command(number, bare)
+        elif current is not None:
+            current.body.append(bare)
+    if current is not None:
+        yield current
+
+
+def read_labels(text: str) -> Labels:
+    """Read a series as a file names it, an empty one too."""
+    parser = Parser(text, tokenize(text))
+    name = None if parser.sees("{") else parser.take().text
+    return Labels((matcher.name, matcher.value) for matcher in parser.selector(name, 0).matchers)
+
+
+def split_series(line: str) -> tuple[str, str]:
+    """Cut a line into the series and its values."""
+    quoted = ""
+    depth = 0
+    for place, letter in enumerate(line):
+        if quoted:
+            quoted = "" if letter == quoted and line[place - 1] != "\\" else quoted
+        elif letter in "\"'":
+            quoted = letter
+        elif letter in "{}":
+            depth += 1 if letter == "{" else -1
+        elif letter in " \t" and depth == 0:
+            return line[:place], line[place:].strip()
+    return line, ""
+
+
+def read_values(text: str) -> list[float | None]:
+    values: list[float | None] = []
+    for item in text.split():
+        found = REPEATED.fullmatch(item)
+        if item.startswith("_"):
+            values += [None] * (int(item[2:]) if item.startswith("_x") else 1)
+        elif item == "stale":
+            values.append(STALE)
+        elif found is not None and not item.lower().startswith("0x"):
+            first, sign, step, count = found.groups()
+            change = (float(step) if sign == "+" else -float(step)) if step else 0.0
+            values += [float(first) + change * place for place in range(int(count) + 1)]
+        elif found is not None:  # 0x59 is sixty zeros, not a hexadecimal number
+            values += [0.0] * (int(found.group(4)) + 1)
+        else:
+            values.append(float(read_number(item.lstrip("+-")) * (-1 if item.startswith("-") else 1)))
+    return values
+
+
+def read_time(text: str) -> int:
+    sign, bare = (-1, text[1:]) if text.startswith("-") else (1, text)
+    duration = read_duration(bare)
+    return sign * (duration if duration is not None else round(float(bare) * 1000))
+
+
+def close(expected: float, found: float) -> bool:
+    if math.isnan(expected) or math.isnan(found):
+        return math.isnan(expected) and math.isnan(found)
+    if expected == found:
+        return True
+    if math.isinf(expected) or math.isinf(found):
+        return False
+    total, difference = abs(expected) + abs(found), abs(expected - found)
+    if expected == 0 or found == 0 or total < SMALLEST_NORMAL:
+        return difference < TOLERANCE * SMALLEST_NORMAL
+    return difference / min(total, 1.7976931348623157e308) < TOLERANCE
+
+
+class Script:
+    """One file, run from the top; loaded samples stay until `clear`."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.memory = Memory()
+        self.native: set[Labels] = set()
+
+    def run(self, path: Path) -> Iterator[Verdict]:
+        for command in commands(path.read_text()):
+            if command.head == "clear":
+                self.clear()
+            elif (found := LOAD.fullmatch(command.head)) is not None:
+                self.load(command, read_time(found.group(2)), nhcb=found.group(1) is not None)
+            else:
+                yield self.judge(command)
+
+    def load(self, command: Command, step: int, *, nhcb: bool) -> None:
+        for line in command.body:
+            name, points = split_series(line)
+            labels = read_labels(name)
+            if nhcb and (base := re.fullmatch("(.+)_bucket", labels.get("__name__", ""))):
+                self.native.add(labels.without("le").with_({"__name__": base.group(1)}))
+            if "{{" in points:
+                self.native.add(labels)
+                continue
+            samples = ((place * step, value) for place, value in enumerate(read_values(points)) if value is not None)
+            self.memory.add(labels, samples)
+
+    def judge(self, command: Command) -> Verdict:
+        spec = Expectation(command)
+        reason = self.out_of_scope(spec)
+        if reason is not None:
+            return Verdict(command.line, spec.query, "skipped", reason)
+        why = spec.compare(self.memory)
+        return Verdict(command.line, spec.query, "failed" if why else "passed", why or "")
+
+    def out_of_scope(self, spec: Expectation) -> str | None:
+        if any("{{" in line for line in spec.lines):
+            return NATIVE
+        try:
+            tree = parse(spec.query)
+        except ParseError:
+            return None
+        for remark in unsupported(tree):
+            return INFO if remark.message.startswith("info") else NATIVE
+        reads_native = any(
+            all(admits(matcher, labels) for matcher in each.matchers)
+            for each in selectors(tree)
+            for labels in self.native
+        )
+        return NATIVE if reads_native else None
+
+
+class Expectation:
+    """An `eval` command: the query and what it must give."""
+
+    def __init__(self, command: Command) -> None:
+        self.fails = False
+        self.message: str | None = None
+        self.pattern: str | None = None
+        self.ordered = False
+        self.text: str | None = None
+        self.course: tuple[int, int] | None = None
+        self.lines: list[str] = []
+        instant = INSTANT.fullmatch(command.head)
+        ranged = RANGE.fullmatch(command.head)
+        if instant is not None:
+            old, at, self.query = instant.groups()
+            self.times = [read_time(at or "0")]
+            self.step = 0
+        else:
+            assert ranged is not None, command.head
+            old, start, end, step, self.query = ranged.groups()
+            self.step = read_time(step)
+            self.times = list(range(read_time(start), read_time(end) + 1, self.step))
+        self.is_range = ranged is not None and instant is None
+        self.fails = old == "fail"
+        self.ordered = old == "ordered"
+        for line in command.body:
+            self.read(line)
+
+    def read(self, line: str) -> None:
+        if not line.startswith("expect "):
+            self.lines.append(line)
+            return
+        what, _, rest = line.removeprefix("expect ").partition(" ")
+        rest = rest.strip()
+        if what == "fail":
+            self.fails = True
+            if rest.startswith("msg:"):
+                self.message = rest.removeprefix("msg:").strip()
+            elif rest.startswith("regex:"):
+                self.pattern = rest.removeprefix("regex:").strip()
+        elif what == "ordered":
+            self.ordered = True
+        elif what == "string":
+            self.text = read_string(rest)
+        elif what == "range":
+            start, _, step = re.fullmatch(r"vector from (\S+) to (\S+) step (\S+)", rest).groups()  # type: ignore[union-attr]
+            self.course = (read_time(start), read_time(step))
+
+    def compare(self, memory: Memory) -> str | None:
+        """Return what is wrong; None when nothing is."""
+        try:
+            tree = parse(self.query)
+            if self.is_range:
+                result = evaluate_range(tree, memory, self.times[0], self.times[-1], self.step)
+            else:
+                result = evaluate(tree, memory, self.times[0])
+        except (ParseError, EvaluationError) as wrong:
+            return self.judge_error(wrong)
+        if self.fails:
+            return f"must fail, gave {result}"
+        match result:
+            case Text(value=value):
+                return None if value == self.text else f"{value!r} for {self.text!r}"
+            case Scalar(value=value):
+                return (
+                    None if close(float(read_values(self.lines[0])[0] or 0), value) else f"{value} for {self.lines[0]}"
+                )
+            case Vector():
+                return self.judge_vector(result)
+            case Matrix():
+                return self.judge_matrix(result)
+
+    def judge_error(self, wrong: ParseError | EvaluationError) -> str | None:
+        if not self.fails:
+            return f"error: {wrong}"
+        if self.message is not None and self.message not in wrong.message:
+            return f"says {wrong.message!r} for {self.message!r}"
+        if self.pattern is not None and re.search(self.pattern, wrong.message) is None:
+            return f"says {wrong.message!r} for {self.pattern!r}"
+        return None
+
+    def expected(self) -> list[tuple[Labels, list[float | None]]]:
+        found = []
+        for line in self.lines:
+            name, values = split_series(line)
+            if not values:  # a bare number, the value of a scalar over time
+                name, values = "{}", name
+            found.append((read_labels(name), read_values(values)))
+        return found
+
+    def judge_vector(self, result: Vector) -> str | None:
+        wanted = [(labels, values[0]) for labels, values in self.expected()]
+        got = list(zip(result.series, result.values.tolist(), strict=True))
+        if self.ordered and [labels for labels, _ in wanted] != [labels for labels, _ in got]:
+            return f"order {[str(labels) for labels, _ in got]}"
+        if len(wanted) != len(got) or {labels for labels, _ in wanted} != {labels for labels, _ in got}:
+            return f"series {[f'{labels} {value}' for labels, value in got]}"
+        values = dict(got)
+        for labels, value in wanted:
+            if value is None or not close(value, values[labels]):
+                return f"{labels}: {values[labels]} for {value}"
+        return None
+
+    def judge_matrix(self, result: Matrix) -> str | None:
+        start, step = self.course or (self.times[0], self.step)
+        wanted = {
+            labels: {start + place * step: value for place, value in enumerate(values) if value is not None}
+            for labels, values in self.expected()
+        }
+        wanted = {labels: points for labels, points in wanted.items() if points}
+        got = {
+            points.labels: dict(zip(points.times.tolist(), points.values.tolist(), strict=True))
+            for points in result.series
+        }
+        if wanted.keys() != got.keys():
+            return f"series {[str(labels) for labels in got]}"
+        for labels, points in wanted.items():
+            if points.keys() != got[labels].keys():
+                return f"{labels}: {got[labels]}"
+            for time, value in points.items():
+                if not close(value, got[labels][time]):
+                    return f"{labels} at {time}: {got[labels][time]} for {value}"
+        return None
