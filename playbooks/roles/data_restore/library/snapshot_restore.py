@@ -335,6 +335,7 @@ def check(wanted: dict) -> None:
 
 
 def shown(digests: dict[str, str]) -> str:
+    """Return the digests as lines for a diff."""
     return "".join(f"{value or 'unreadable'}  {name}\n" for name, value in digests.items())
 
 

@@ -77,7 +77,7 @@ def marker_path(attempt: str, act: str, *, reboot: bool) -> Path:
 
 
 def boot_id() -> str:
-    """The running kernel's boot id, or '' where there is none."""
+    """Return the running kernel's boot id, or '' where there is none."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

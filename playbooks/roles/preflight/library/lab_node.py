@@ -104,7 +104,9 @@ def ask(path: str, request: dict, deadline: float) -> dict:
     except TimeoutError as error:
         raise ManagerError(f"the manager at {path} did not answer in time") from error
     except OSError as error:
-        raise ManagerError(f"the manager at {path} cannot be reached ({error.strerror or error}): is the cluster up?") from error
+        raise ManagerError(
+            f"the manager at {path} cannot be reached ({error.strerror or error}): is the cluster up?"
+        ) from error
     try:
         reply = json.loads(line)
     except ValueError as error:
@@ -127,6 +129,7 @@ def connect(stream: socket.socket, path: str) -> None:
 
 
 def read_line(stream: socket.socket, deadline: float) -> bytes:
+    """Return the reply's line; ManagerError when it has no end, TimeoutError when it takes too long."""
     received = bytearray()
     while b"\n" not in received:
         stream.settimeout(remaining(deadline))

@@ -81,7 +81,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
-TOO_WIDE = ("/home", "/var/lib", "/var/spool")  # these, and what lies directly in them, hold people's and services' data
+# These, and what lies directly in them, hold people's and services' data.
+TOO_WIDE = ("/home", "/var/lib", "/var/spool")
 BLOCK = 512
 SHOWN = 100
 LEFT = 10
