@@ -36,6 +36,7 @@ class Server:
     sessions: int = 0
     up: bool = False
     failed_checks: int = 0
+    turn: int = 0
     fresh: bool = True  # it has not passed a check yet: it is asked more often, so that it serves at once
 
 
@@ -52,6 +53,7 @@ class Pool:
     def __init__(self) -> None:
         self.servers: dict[str, Server] = {}
         self._waiting: deque[asyncio.Future[Server]] = deque()
+        self._turns = 0
 
     @property
     def queued(self) -> int:
@@ -70,8 +72,7 @@ class Pool:
         """
         server = self._free(avoid) or self._free()
         if server is not None:
-            server.sessions += 1
-            return server
+            return self._begin(server)
         if not self.active:
             raise Overflow("no server is up")
         if self.queued >= _QUEUE:
@@ -102,12 +103,18 @@ class Pool:
             server = self._free()
             if server is None:
                 return
-            server.sessions += 1
-            self._waiting.popleft().set_result(server)
+            self._waiting.popleft().set_result(self._begin(server))
+
+    def _begin(self, server: Server) -> Server:
+        self._turns += 1
+        server.turn = self._turns
+        server.sessions += 1
+        return server
 
     def _free(self, avoid: Collection[Server] = ()) -> Server | None:
         free = [server for server in self.active if server.sessions < _SESSIONS and server not in avoid]
-        return min(free, key=lambda server: server.sessions, default=None)
+        # Among servers with equally few sessions the one that has waited longest: a quiet cluster uses all of them.
+        return min(free, key=lambda server: (server.sessions, server.turn), default=None)
 
 
 class Balancer(Service):

@@ -111,6 +111,8 @@ class Cluster:
             if self._manager is None or self._manager.poll() is None:
                 down(self.directory)
         finally:
+            if self._manager is not None and self._manager.poll() is None:
+                self._manager.terminate()  # it may not have come as far as its socket
             if self._lifeline >= 0:
                 os.close(self._lifeline)
                 self._lifeline = -1

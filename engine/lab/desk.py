@@ -26,13 +26,14 @@ class Desk:
     def __init__(self, obey: Callable[[Reply], Awaitable[Reply]]) -> None:
         self._obey = obey
         self._open = 0
+        self._server: asyncio.Server | None = None
 
     async def listen(self, name: str) -> None:
         """Listen on a socket with this name, relative to the current folder, for this user alone."""
         Path(name).unlink(missing_ok=True)  # noqa: ASYNC240  # before anything is served
         before = os.umask(0o077)
         try:
-            await asyncio.start_unix_server(self._serve, name, limit=LINE)
+            self._server = await asyncio.start_unix_server(self._serve, name, limit=LINE)
         finally:
             os.umask(before)
 

@@ -16,6 +16,7 @@ from engine.lab.units import Node, State, Unit
 _OOM_EVERY = 0.2
 _REMEMBERED = 10_000
 _ID = 200
+_DRAIN_SECONDS = 0.4  # the balancer looks at its list every 0.1 s, and what it sent before that is answered by then
 
 
 class Fleet:
@@ -24,6 +25,7 @@ class Fleet:
     def __init__(self, layout: Layout, seed: int) -> None:
         self.layout = layout
         self.ended = asyncio.Event()
+        self.closing = False  # from now on nothing is started
         self._seed = seed
         self._once: OrderedDict[str, Reply] = OrderedDict()
         self._removed: set[str] = set()
@@ -48,6 +50,7 @@ class Fleet:
         self._write()
         for node in self.nodes.values():
             node.spawn()
+        self._record()
         await asyncio.gather(*(node.answering() for node in self.nodes.values()))
         self._traffic.spawn()
         self._record()
@@ -103,6 +106,8 @@ class Fleet:
                 running = self._fills.get(node.name)
                 if running is not None and running.pid is not None:
                     return {"changed": False, "pid": running.pid}
+                if self.closing:
+                    raise Refusal("the cluster is ending")
                 unit = Unit(f"fill {node.name}", "engine.lab.fill", [str(node.directory)], self.layout.log)
                 self._fills[node.name] = unit
                 unit.spawn()
@@ -150,6 +155,8 @@ class Fleet:
             return {"changed": changed, **self._describe(node)}
 
     async def _start(self, node: Node) -> bool:
+        if self.closing:
+            raise Refusal("the cluster is ending")
         try:
             return await node.start()
         except TimeoutError:
@@ -210,7 +217,8 @@ class Fleet:
 
     async def _remove(self, request: Reply) -> Reply:
         """Take an added node out of the balancer, end it and delete its directory."""
-        if request.get("node") in self._removed:
+        name = request.get("node")
+        if isinstance(name, str) and name in self._removed:
             return {"changed": False}
         node = self._node(request)
         if node.role is not Role.WEB or int(node.name.removeprefix("web-")) <= WEB_NODES:
@@ -219,8 +227,10 @@ class Fleet:
             )
         async with node.lock:
             if self.nodes.get(node.name) is node:
-                node.attached = False
-                self._write()
+                if node.attached:
+                    node.attached = False
+                    self._write()
+                    await asyncio.sleep(_DRAIN_SECONDS)
                 await self._forget(node)
                 self._removed.add(node.name)
                 self._write()

@@ -53,6 +53,7 @@ async def manage(layout: Layout, seed: int, owner: int, lifeline: int) -> None:
             if memory.done():
                 memory.result()
     finally:
+        fleet.closing = True
         fleet.kill()
         await asyncio.gather(*(unit.end() for unit in fleet.units))
         for leftover in (layout.socket, layout.private_socket, layout.pids):

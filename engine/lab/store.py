@@ -16,8 +16,8 @@ from engine.lab.settings import NodeSettings
 
 _CHECK_EVERY = 0.1
 _CHECKED_AT_ONCE = data.BLOCKS // 4  # so a pass over all blocks takes 0.4 s
-_SNAPSHOT_EVERY = 5.0
-_REVIEW_EVERY = 1.0
+_SNAPSHOT_EVERY = 6.0
+_REVIEW_EVERY = 2.0
 
 
 class Store(Service):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
@@ -33,6 +34,8 @@ class Web(Service):
         self._workers = asyncio.Semaphore(WORKERS)
         self._client: aiohttp.ClientSession | None = None
         self._cached: OrderedDict[int, float] = OrderedDict()
+        for folder in ("cache", "logs"):
+            (settings.directory / folder).mkdir(parents=True, exist_ok=True)
         self._used = figures.bytes_below(settings.directory)
         self._leaking = False
         self._leaked: list[bytearray] = []
@@ -116,8 +119,9 @@ class Web(Service):
             while len(self._cached) > _CACHE_ENTRIES:
                 oldest, _ = self._cached.popitem(last=False)
                 (self.settings.directory / "cache" / f"{oldest}.json").unlink(missing_ok=True)
-            if log.exists() and log.stat().st_size > _LOG_BYTES:
-                log.replace(log.with_suffix(".log.1"))
+            with contextlib.suppress(FileNotFoundError):  # whoever clears space may take the log, too
+                if log.stat().st_size > _LOG_BYTES:
+                    log.replace(log.with_suffix(".log.1"))
             self._used = figures.bytes_below(self.settings.directory)
             await asyncio.sleep(_HOUSEKEEPING)
 
