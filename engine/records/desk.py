@@ -1,0 +1,68 @@
+"""The operators' side of the record: what they ask for, hold back and set free, each with who and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection, delete, select, update
+
+from engine.model.decision import Entry
+from engine.model.standing import Pause, Request
+from engine.records import chain, writes
+from engine.records.schema import locks, meta, pauses, requests
+from engine.records.store import Record
+
+
+class Desk:
+    """Writes into a record beside a running engine; every method may raise RecordError, and then nothing was stored.
+
+    Pausing, resuming and releasing count the record's version on, so that what was planned without knowing is refused.
+    """
+
+    def __init__(self, record: Record, clock: Callable[[], float] = time.time) -> None:
+        self.record = record
+        self.clock = clock
+
+    def request(self, request: Request) -> None:
+        """Leave a request for the engine to take up; asking again under the same id does nothing."""
+        with self.record.writing() as connection:
+            writes.put_request(connection, request)
+
+    def request_state(self, request: str) -> tuple[str, str] | None:
+        """Return ("open" or "finished", result); None for a request that was never made."""
+        query = select(requests.c.finished, requests.c.result).where(requests.c.id == request)
+        with self.record.reading() as connection:
+            found = connection.execute(query).one_or_none()
+        if found is None:
+            return None
+        return ("finished" if found.finished else "open", found.result)
+
+    def pause(self, pause: Pause) -> None:
+        """Hold automation back, in place of a pause with the same scope."""
+        with self.record.writing() as connection:
+            writes.put_pause(connection, pause)
+            self.note(connection, f"{pause.by} paused {pause.scope}: {pause.reason}", "pause", pause.by)
+
+    def resume(self, scope: str, by: str, reason: str) -> bool:
+        """End the pause of that scope; return whether there was one."""
+        with self.record.writing() as connection:
+            if connection.execute(delete(pauses).where(pauses.c.scope == scope)).rowcount == 0:
+                return False
+            self.note(connection, f"{by} resumed {scope}: {reason}", "resume", by)
+        return True
+
+    def release_lock(self, target: str, by: str, reason: str) -> bool:
+        """Set a target free, whoever holds it; return whether it was locked."""
+        with self.record.writing() as connection:
+            if connection.execute(delete(locks).where(locks.c.target == target)).rowcount == 0:
+                return False
+            self.note(connection, f"{by} released the lock on {target}: {reason}", "release_lock", by, target)
+        return True
+
+    def note(self, connection: Connection, sentence: str, code: str, by: str, target: str | None = None) -> None:
+        """Count the version on and append who did what to the chain."""
+        connection.execute(update(meta).values(version=meta.c.version + 1))
+        version = connection.execute(select(meta.c.version)).scalar_one()
+        line = Entry("operator", sentence, target=target, code=code, data={"by": by})
+        chain.append(connection, self.clock(), version, (line,))

@@ -1,0 +1,153 @@
+"""The record: `engine.ports.Records` over SQLite, or another database by its URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, Select, func, select
+
+from engine.model.decision import Change
+from engine.model.execution import Execution, ExecutionState, TaskEvent
+from engine.model.incident import Alert, Attempt, Incident, IncidentState
+from engine.model.standing import Lock, Pause, Request, Standing
+from engine.records import opening, writes
+from engine.records.errors import RecordError
+from engine.records.rows import from_row
+from engine.records.schema import alerts, attempts, events, executions, fleet, incidents, locks, meta, pauses, requests
+from engine.records.trouble import guarded
+
+DAY = 86_400.0
+RECENT = 1_000
+"""How many ended incidents a tick looks back at, at most."""
+LIVE = tuple(state.value for state in IncidentState if state.live)
+ACTIVE = tuple(state.value for state in ExecutionState if state.active)
+
+T = TypeVar("T")
+
+
+class Record:
+    """What is remembered, in one database; every method may raise RecordError, and then nothing was stored.
+
+    A path that does not exist begins a record, mode 0600, unless `read_only`. One that was copied or restored begins paused.
+    """
+
+    def __init__(self, where: str | Path, *, read_only: bool = False) -> None:
+        url = opening.address(where)
+        self.read_only = read_only
+        self.place = url.render_as_string(hide_password=True)
+        with guarded(url.database or self.place):
+            self.database = opening.connect(url, read_only=read_only)
+            self.place = self.database.place
+            if read_only:
+                opening.require_current(self.database)
+            else:
+                opening.prepare(self.database)
+
+    def close(self) -> None:
+        """Let go of the database; what was stored stays."""
+        if self.database.path is not None and not self.read_only:
+            with guarded(self.place), self.database.readers.connect() as connection:
+                identity, version = connection.execute(select(meta.c.record_id, meta.c.version)).one()
+            opening.write_mark(self.database.path, identity, version)
+        self.database.readers.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction that sees one state of the record."""
+        with guarded(self.place), self.database.readers.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give the transaction that may write; it is durable when the block has ended, or nothing of it is there."""
+        if self.read_only:
+            raise RecordError("the record was opened for reading", path=self.place, fix="open it for writing")
+        with guarded(self.place), self.database.writers.begin() as connection:
+            yield connection
+
+    def standing(self, now: float) -> Standing:
+        """Return one consistent reading of everything a tick needs."""
+        with self.reading() as connection:
+            version, last_tick = connection.execute(select(meta.c.version, meta.c.last_tick)).one()
+            return Standing(
+                version=version,
+                alerts=many(connection, Alert, select(alerts).order_by(alerts.c.position)),
+                incidents=recent(connection, now),
+                attempts=many(
+                    connection,
+                    Attempt,
+                    select(attempts)
+                    .where(attempts.c.started_at >= now - DAY)
+                    .order_by(attempts.c.started_at, attempts.c.id),
+                ),
+                executions=many(
+                    connection,
+                    Execution,
+                    select(executions)
+                    .where(executions.c.state.in_(ACTIVE))
+                    .order_by(executions.c.created_at, executions.c.id),
+                ),
+                locks=many(connection, Lock, select(locks).order_by(locks.c.target)),
+                pauses=many(
+                    connection,
+                    Pause,
+                    select(pauses).where(pauses.c.until.is_(None) | (pauses.c.until > now)).order_by(pauses.c.scope),
+                ),
+                requests=many(
+                    connection,
+                    Request,
+                    select(requests).where(requests.c.finished.is_(False)).order_by(requests.c.at, requests.c.id),
+                ),
+                last_tick=last_tick,
+                fleet=frozenset(connection.execute(select(fleet.c.name)).scalars()),
+            )
+
+    def commit(self, change: Change) -> bool:
+        """Store the change durably if the record still is at its version and its targets are free; return whether it was."""
+        try:
+            with self.writing() as connection:
+                writes.store(connection, change)
+        except writes.LostError:
+            return False
+        return True
+
+    def follow(self, execution: str) -> int:
+        """Return the number of the last event stored of this execution (0 for none)."""
+        with self.reading() as connection:
+            last = connection.execute(select(func.max(events.c.number)).where(events.c.execution == execution)).scalar()
+            return last or 0
+
+    def events(self, execution: str, events: Sequence[TaskEvent]) -> None:
+        """Store events of an execution durably; one that is stored already is not stored again."""
+        if events:
+            with self.writing() as connection:
+                writes.put_events(connection, execution, events)
+
+
+def recent(connection: Connection, now: float) -> tuple[Incident, ...]:
+    """Return the live incidents, and the newest of those that ended within a day."""
+    live = many(connection, Incident, select(incidents).where(incidents.c.state.in_(LIVE)))
+    end = func.coalesce(incidents.c.ended_at, incidents.c.changed_at)
+    ended = many(
+        connection,
+        Incident,
+        select(incidents)
+        .where(incidents.c.state.not_in(LIVE), end >= now - DAY)
+        .order_by(end.desc(), incidents.c.id.desc())
+        .limit(RECENT),
+    )
+    return tuple(sorted(live + ended, key=lambda one: (one.opened_at, one.id)))
+
+
+def many(connection: Connection, kind: type[T], query: Select[Any]) -> tuple[T, ...]:
+    """Return the nouns that a query over their table finds."""
+    return tuple(from_row(kind, dict(row)) for row in connection.execute(query).mappings())
