@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.model.execution import Execution
+from engine.model.execution import Execution, PlannedStep
 from engine.model.incident import Alert, Incident
 from engine.model.runbook import Value
 
@@ -88,7 +88,7 @@ class Change:
     """What is committed at once: all of it or, when the record moved on since `version`, nothing.
 
     The effect begins after the commit. `alerts` replaces the stored alerts (None leaves them as they are);
-    `locks` are taken for `execution`, `unlock` are targets released.
+    `locks` are targets taken for `owner`, `unlock` are targets released.
     """
 
     version: int
@@ -105,3 +105,25 @@ class Change:
     effect: Effect | None = None
     fleet: frozenset[str] | None = None
     """The names of all targets, when they changed."""
+
+    @property
+    def owner(self) -> str:
+        """Return who holds the locks: the incident, or an execution that belongs to none."""
+        if self.incident is not None:
+            return self.incident.id
+        return self.execution.id if self.execution is not None else ""
+
+    @property
+    def why(self) -> str:
+        """Return what the locks are for, in words."""
+        if self.execution is not None:
+            return f"{self.execution.id}: {self.execution.remedy}"
+        return self.incident.reason if self.incident is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """The steps of one remedy for one target, hosts resolved and variables rendered, or why that cannot be done."""
+
+    steps: tuple[PlannedStep, ...] = ()
+    refusal: str | None = None

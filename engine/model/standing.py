@@ -41,8 +41,8 @@ class Pause:
 class Request:
     """What an operator asks of the engine.
 
-    `kind` is one of: run, cancel, close. For run, `targets` are exact names; for cancel, `subject` is an execution; for
-    close, an incident.
+    `kind` is one of: run, cancel, close, acknowledge, hand_back, accept_inventory. For run, `subject` is a runbook and
+    `targets` are exact names; for cancel, `subject` is an execution; for the next three, an incident.
     """
 
     id: str

@@ -1,0 +1,349 @@
+"""Guards: one function each, one verdict each. No data is not good news: a guard that cannot know, holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.core.detect import Answers
+from engine.model.decision import Verdict
+from engine.model.execution import PlannedStep
+from engine.model.incident import Alert, AlertState, Attempt, Incident
+from engine.model.runbook import Catalog, Mode, Remedy, Runbook, Scope
+from engine.model.standing import Standing
+from engine.model.target import Fleet, Target
+from engine.model.truth import Truth
+
+DAY, HOUR = 86400.0, 3600.0
+SCRAPED, PROBED = "up", "probe_success"
+"""What `min_healthy` asks of every member of a group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything a guard may look at when one remedy of one runbook is to start for one incident now."""
+
+    runbook: Runbook
+    remedy: Remedy
+    steps: tuple[PlannedStep, ...]
+    incident: Incident
+    target: Target
+    alert: Alert | None
+    standing: Standing
+    catalog: Catalog
+    fleet: Fleet
+    answers: Answers
+    now: float
+    jump: float = 0.0
+    """By how many seconds the wall clock left the steady one since the last tick."""
+    operator: str | None = None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Return every host the remedy would touch."""
+        return frozenset({self.target.name}.union(*(step.hosts for step in self.steps)))
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Return the attempts of this runbook in the last 24 hours, on whatever target."""
+        return tuple(
+            attempt
+            for attempt in self.standing.attempts
+            if attempt.runbook == self.runbook.name and self.now - attempt.started_at < DAY
+        )
+
+
+def allow(guard: str, sentence: str) -> Verdict:
+    """Return the verdict of a guard that has no objection."""
+    return Verdict(guard, allowed=True, code="ok", sentence=sentence)
+
+
+def hold(guard: str, code: str, sentence: str, until: float | None = None) -> Verdict:
+    """Return the verdict of a guard that objects."""
+    return Verdict(guard, allowed=False, code=code, sentence=sentence, until=until)
+
+
+def mode(case: Case) -> Verdict:
+    """The trust ladder: shadow and approve never act by themselves; an operator's hand may."""
+    if case.operator is not None:
+        return allow("mode", f"asked for by {case.operator}")
+    match case.runbook.mode:
+        case Mode.SHADOW:
+            return hold(
+                "mode", "shadow", f"runbook {case.runbook.name} is in shadow: it would have run {case.remedy.name!r}"
+            )
+        case Mode.APPROVE:
+            return hold(
+                "mode", "held_for_approval", f"runbook {case.runbook.name} asks a human before {case.remedy.name!r}"
+            )
+        case Mode.AUTO:
+            return allow("mode", "mode is auto")
+
+
+def destructive(case: Case) -> Verdict:
+    """What can lose data or service needs a human."""
+    if not case.remedy.destructive:
+        return allow("destructive", "the remedy is not destructive")
+    if case.operator is not None:
+        return allow("destructive", f"destructive, asked for by {case.operator}")
+    return hold("destructive", "held_for_approval", f"{case.remedy.name!r} is destructive and needs approval")
+
+
+def signal(case: Case) -> Verdict:
+    """The runbook's own trigger must fire on the target now; what is not measured is not acted on."""
+    if case.operator is not None:
+        return allow("signal", f"asked for by {case.operator}")
+    if case.alert is None:
+        return hold("signal", "no_signal", f"no alert of {case.runbook.name} fires on {case.target.name}")
+    if case.alert.state is not AlertState.FIRING:
+        return hold(
+            "signal", "no_data", f"{case.alert.name} is {case.alert.state}: {case.alert.reason or 'not firing'}"
+        )
+    return allow("signal", f"{case.alert.name} fires: {case.alert.condition}")
+
+
+def culprit(case: Case) -> Verdict:
+    """A runbook that names culprits acts on a named one only."""
+    if case.runbook.localize.culprit_label is None or case.operator is not None:
+        return allow("culprit", "the runbook needs no culprit")
+    if case.incident.culprit is None:
+        return hold("culprit", "no_culprit", f"no culprit was found on {case.target.name}")
+    return allow("culprit", f"culprit is {case.incident.culprit}")
+
+
+def clock(case: Case) -> Verdict:
+    """A jump of the wall clock holds everything: nobody knows which times are true."""
+    if abs(case.jump) > case.catalog.limits.interval:
+        return hold("clock", "clock_jumped", f"the wall clock jumped by {case.jump:+.0f}s, more than one interval")
+    return allow("clock", "the clock is steady")
+
+
+def pause(case: Case) -> Verdict:
+    """Who paused automation, why and until when."""
+    for stop in case.standing.pauses:
+        if stop.covers(case.runbook.name, case.target.name, case.now):
+            return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
+    return allow("pause", "nothing is paused")
+
+
+def protected(case: Case) -> Verdict:
+    """The engine's own host, record and evaluator are never touched unless an operator names them."""
+    touched = sorted(case.hosts & case.catalog.protected)
+    if touched and case.operator is None:
+        return hold("protected", "protected", f"{', '.join(touched)} is protected: only an operator may name it")
+    return allow("protected", "no protected host is touched")
+
+
+def inventory(case: Case) -> Verdict:
+    """An inventory that shrank suddenly is a mistake until a human says otherwise."""
+    before = case.standing.fleet
+    gone = before - {target.name for target in case.fleet}
+    if before and len(gone) / len(before) > case.catalog.limits.shrink:
+        return hold(
+            "inventory", "inventory_shrank", f"{len(gone)} of {len(before)} hosts vanished from the inventory at once"
+        )
+    return allow("inventory", f"{len(case.fleet)} hosts in the inventory")
+
+
+def share(case: Case) -> Verdict:
+    """One execution touches a bounded share of the fleet, and only hosts that exist."""
+    strange = sorted(name for name in case.hosts if case.fleet.get(name) is None)
+    if strange:
+        return hold("share", "unknown_host", f"{', '.join(strange)}: not in the inventory")
+    limit = max(1, math.floor(case.catalog.limits.max_targets * len(case.fleet)))
+    if len(case.hosts) > limit:
+        return hold("share", "too_many_hosts", f"{len(case.hosts)} hosts, at most {limit} of {len(case.fleet)} at once")
+    return allow("share", f"{len(case.hosts)} of at most {limit} hosts")
+
+
+def locks(case: Case) -> Verdict:
+    """One lock per target, across all runbooks and operators."""
+    for lock in case.standing.locks:
+        if lock.target in case.hosts and lock.owner != case.incident.id:
+            age = case.now - lock.taken_at
+            return hold("lock", "locked", f"{lock.target} is held by {lock.owner} for {age:.0f}s: {lock.reason}")
+    return allow("lock", "no other run holds these hosts")
+
+
+def storm(case: Case) -> Verdict:
+    """Many targets at once are one cause that a human must find."""
+    if case.operator is not None:
+        return allow("storm", f"asked for by {case.operator}")
+    count = len(troubled(case.standing))
+    limit = case.catalog.limits.storm
+    if count > limit:
+        return hold("storm", "storm", f"{count} targets are in trouble at once and should not exceed {limit}")
+    return allow("storm", f"{count} of at most {limit} targets in trouble")
+
+
+def troubled(standing: Standing) -> frozenset[str]:
+    """Return the targets with a live incident that the engine found and that no human has taken up."""
+    return frozenset(
+        incident.target
+        for incident in standing.incidents
+        if incident.state.live
+        and incident.resource != "storm"
+        and incident.triggered_by == "engine"
+        and incident.acknowledged_by is None
+    )
+
+
+def cooldown(case: Case) -> Verdict:
+    """Time to settle between two incidents of a target; the next rung of the same incident does not wait for it."""
+    wait = case.runbook.guards.cooldown
+    earlier = [
+        attempt.ended_at or attempt.started_at
+        for attempt in case.attempts
+        if attempt.target == case.target.name and (attempt.incident != case.incident.id or case.incident.rung == 0)
+    ]
+    if earlier and case.now < max(earlier) + wait:
+        until = max(earlier) + wait
+        return hold(
+            "cooldown", "cooldown", f"last attempt {case.now - max(earlier):.0f}s ago, cooldown is {wait:.0f}s", until
+        )
+    return allow("cooldown", f"cooldown of {wait:.0f}s is over" if wait else "no cooldown")
+
+
+def max_attempts(case: Case) -> Verdict:
+    """Attempts count per target and runbook over 24 hours, whatever the incident."""
+    count = sum(attempt.target == case.target.name for attempt in case.attempts)
+    limit = case.runbook.guards.max_attempts
+    if count >= limit:
+        return hold("max_attempts", "max_attempts", f"{count} attempts on {case.target.name} in 24h, at most {limit}")
+    return allow("max_attempts", f"{count} of {limit} attempts in 24h")
+
+
+def max_per_hour(case: Case) -> Verdict:
+    """Across all targets."""
+    limit = case.runbook.guards.max_per_hour
+    recent = sorted(attempt.started_at for attempt in case.attempts if case.now - attempt.started_at < HOUR)
+    if limit is not None and len(recent) >= limit:
+        return hold(
+            "max_per_hour",
+            "max_per_hour",
+            f"{len(recent)} attempts in the last hour, at most {limit}",
+            recent[-limit] + HOUR,
+        )
+    return allow("max_per_hour", f"{len(recent)} of {'any' if limit is None else limit} attempts this hour")
+
+
+def max_concurrent(case: Case) -> Verdict:
+    """The engine's limit and the runbook's."""
+    active = case.standing.executions
+    limit = case.catalog.limits.max_concurrent
+    if len(active) >= limit:
+        return hold("max_concurrent", "max_concurrent", f"{len(active)} executions run, at most {limit}")
+    own = sum(execution.runbook == case.runbook.name for execution in active)
+    own_limit = case.runbook.guards.max_concurrent
+    if own_limit is not None and own >= own_limit:
+        return hold(
+            "max_concurrent", "max_concurrent", f"{own} executions of {case.runbook.name} run, at most {own_limit}"
+        )
+    return allow("max_concurrent", f"{len(active)} of {limit} executions run")
+
+
+def min_healthy(case: Case) -> Verdict:
+    """Enough members of the group stay healthy while the target is worked on; unknown counts as down."""
+    rule = case.runbook.guards.min_healthy
+    if rule is None:
+        return allow("min_healthy", "no group to keep healthy")
+    members = case.fleet.group(rule.group)
+    if not members:
+        return hold("min_healthy", "empty_group", f"group {rule.group!r} has no members")
+    need = math.ceil(rule.at_least * len(members) - 1e-9) if rule.share else int(rule.at_least)
+    left = [member.name for member in members if member.name not in case.hosts and healthy(member, case)]
+    if len(left) < need:
+        return hold(
+            "min_healthy",
+            "min_healthy",
+            f"{len(left)} of {len(members)} members of {rule.group} would stay healthy and should equal or exceed {need}",
+        )
+    return allow("min_healthy", f"{len(left)} of {len(members)} members of {rule.group} stay healthy, {need} needed")
+
+
+def healthy(member: Target, case: Case) -> bool:
+    """Return whether a member has fresh data, a passing probe where it is probed, and no incident or lock."""
+    scraped, probed = case.answers.get(SCRAPED), case.answers.get(PROBED)
+    if scraped is None or scraped.truth(member.instances) is not Truth.TRUE:
+        return False
+    if any(sample.value != 1 for sample in scraped.about(member.instances)):
+        return False
+    if probed is not None and any(sample.value != 1 for sample in probed.about(member.instances)):
+        return False
+    if any(lock.target == member.name for lock in case.standing.locks):
+        return False
+    return not any(
+        incident.target == member.name and incident.state.live and incident.id != case.incident.id
+        for incident in case.standing.incidents
+    )
+
+
+def require(case: Case) -> Verdict:
+    """What must be true for the target, or nothing is touched."""
+    for condition in case.runbook.guards.require:
+        answer = case.answers.get(condition.expr)
+        if answer is None:
+            return hold("require", "require_unknown", f"{condition.expr}: not asked yet")
+        fleet_wide = condition.scope is Scope.FLEET
+        truth = answer.fleet_truth() if fleet_wide else answer.truth(case.target.instances)
+        if truth is Truth.UNKNOWN:
+            missing = answer.fleet_missing() if fleet_wide else answer.missing(case.target.instances)
+            return hold("require", "require_unknown", f"{condition.expr} is unknown: {'; '.join(missing)}")
+        if truth is Truth.FALSE:
+            return hold("require", "require", f"{condition.expr} does not hold for {case.target.name}")
+    return allow("require", f"{len(case.runbook.guards.require)} requirement(s) hold")
+
+
+def canaries(case: Case) -> Verdict:
+    """What the engine sees of itself must be right before it believes that others are down."""
+    for condition in case.catalog.canaries:
+        answer = case.answers.get(condition.expr)
+        if answer is None or answer.fleet_truth() is not Truth.TRUE:
+            return hold("canaries", "canary", f"the engine's own canary {condition.expr} is not true")
+    return allow("canaries", f"{len(case.catalog.canaries)} canaries up")
+
+
+def common_cause(case: Case) -> Verdict:
+    """The same fault on a new target right after a remedy: what was healed is not what is wrong. Stop."""
+    if case.operator is not None:
+        return allow("common_cause", f"asked for by {case.operator}")
+    window = case.runbook.verify.within
+    for attempt in case.attempts:
+        after = case.incident.opened_at - (attempt.ended_at or attempt.started_at)
+        if attempt.target != case.target.name and attempt.ended_at is not None and 0 <= after < window:
+            return hold(
+                "common_cause",
+                "common_cause",
+                f"{case.runbook.name} ended on {attempt.target} {after:.0f}s before the same fault began on {case.target.name}",
+            )
+    return allow("common_cause", "no remedy of this runbook just before on another target")
+
+
+Guard = Callable[[Case], Verdict]
+
+GUARDS: tuple[Guard, ...] = (
+    signal,
+    culprit,
+    clock,
+    canaries,
+    inventory,
+    share,
+    protected,
+    storm,
+    common_cause,
+    pause,
+    mode,
+    destructive,
+    locks,
+    require,
+    min_healthy,
+    cooldown,
+    max_attempts,
+    max_per_hour,
+    max_concurrent,
+)
+"""In the order in which people ask: is it true, is it safe, is it wanted, is there room."""
+
+ESCALATE = frozenset({"max_attempts", "common_cause"})
+"""Codes for which waiting does not help: a human must look."""

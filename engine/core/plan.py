@@ -1,0 +1,354 @@
+"""The plan: everything one tick wants to change, in the order in which it is to be committed.
+
+Each change is applied to the standing before the next one is judged, and carries the version of the record that it was
+judged on: a tick cannot overcommit, and a change that lost the race takes those behind it along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from engine.core import lifecycle
+from engine.core.decide import choose, decide
+from engine.core.draft import Draft, Scene, case_for
+from engine.core.guards import hold, troubled
+from engine.core.identity import identify
+from engine.core.localize import Findings, localize
+from engine.core.questions import variant_for
+from engine.core.requests import answer_request
+from engine.core.verify import verify
+from engine.model.decision import Change, Decision, Entry, Escalate, Hold, Verdict
+from engine.model.execution import Execution, ExecutionState
+from engine.model.incident import Alert, AlertState, Fault, Incident, IncidentState, Outcome, Verification
+from engine.model.runbook import Runbook, Scope
+from engine.model.standing import Standing
+from engine.model.truth import Truth
+
+STORM = ("(fleet)", "storm")
+"""The key of the one incident that stands for a storm."""
+
+ACTIVE = (AlertState.PENDING, AlertState.FIRING, AlertState.UNKNOWN)
+
+
+def plan(scene: Scene, standing: Standing) -> tuple[Change, ...]:
+    """Return the changes of one tick; they can be committed in turn from `standing` on.
+
+    First what is seen (alerts), then what ended (executions, verifications), then what is new (faults), then what operators
+    ask, then what waits for a decision.
+    """
+    draft = Draft(standing)
+    draft.add(see(scene, standing))
+    for execution in standing.executions:
+        draft.add(take_in(scene, draft.standing, execution))
+    for incident in standing.incidents:
+        draft.add(look_again(scene, draft.standing, incident.id))
+    findings = localize(scene.alerts, scene.answers, scene.catalog, scene.fleet, draft.standing, scene.now)
+    for fault in findings.faults if scene.automatic else ():
+        draft.add(meet(scene, draft.standing, fault))
+    for request in standing.requests:
+        answer_request(request, scene, draft)
+    if scene.automatic:
+        draft.add(weather(scene, draft.standing))
+        waiting = [incident for incident in draft.standing.incidents if incident.state is IncidentState.OPEN]
+        for incident in sorted(waiting, key=lambda each: (each.opened_at, each.id)):
+            draft.add(step(scene, findings, draft.standing, incident))
+    return tuple(draft.changes)
+
+
+def see(scene: Scene, standing: Standing) -> Change:
+    """Store the alerts, with a line for each that changed its state, and the inventory unless it shrank too much."""
+    before = {alert.fingerprint: alert.state for alert in standing.alerts}
+    entries = tuple(
+        alert_entry(alert)
+        for alert in scene.alerts
+        if alert.state is not AlertState.PENDING and before.get(alert.fingerprint) is not alert.state
+    )
+    names = frozenset(target.name for target in scene.fleet)
+    gone = standing.fleet - names
+    shrank = bool(standing.fleet) and len(gone) / len(standing.fleet) > scene.catalog.limits.shrink
+    return Change(
+        version=0,
+        at=scene.now,
+        alerts=scene.alerts,
+        entries=entries,
+        fleet=None if shrank or names == standing.fleet else names,
+    )
+
+
+def alert_entry(alert: Alert) -> Entry:
+    """Return the line of an alert that changed its state."""
+    reason = f" ({alert.reason})" if alert.reason else ""
+    where = alert.target or str(alert.labels)
+    return Entry(
+        "alert",
+        f"{alert.name} on {where} {alert.state}: {alert.condition}{reason}",
+        None,
+        alert.target,
+        alert.runbook.partition("@")[0],
+        str(alert.state),
+        {
+            "fingerprint": alert.fingerprint,
+            "value": alert.value,
+            "active_since": alert.active_since,
+            "labels": dict(alert.labels),
+        },
+    )
+
+
+def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | None:
+    """Take what the executor reports of one execution into the record."""
+    report = scene.reports.get(execution.id)
+    if report is None or report.state is execution.state:
+        return None
+    if report.state is ExecutionState.RUNNING:
+        running = replace(execution, state=report.state, started_at=report.started_at or scene.now)
+        return Change(version=0, at=scene.now, execution=running)
+    if report.state.active:
+        return None
+    incident = next((each for each in standing.incidents if each.id == execution.incident), None)
+    if incident is not None and incident.state is IncidentState.REMEDIATING:
+        return lifecycle.finish(incident, execution, report, standing, scene.now)
+    return Change(
+        version=0,
+        at=scene.now,
+        execution=lifecycle.end_execution(execution, report, scene.now),
+        entries=(lifecycle.execution_entry(execution, report),),
+        unlock=lifecycle.held_by(execution.id, standing) if report.contained else frozenset(),
+    )
+
+
+def look_again(scene: Scene, standing: Standing, name: str) -> Change | None:
+    """Ask the original signal about one incident again: has the remedy worked, has it recovered, did its trigger clear."""
+    incident = next(each for each in standing.incidents if each.id == name)
+    match incident.state:
+        case IncidentState.VERIFYING:
+            return judge(scene, standing, incident)
+        case IncidentState.ESCALATED:
+            return recover(scene, standing, incident)
+        case IncidentState.RESOLVED | IncidentState.SELF_HEALED:
+            if not incident.trigger_cleared and cleared(scene, incident):
+                return Change(version=0, at=scene.now, incident=replace(incident, trigger_cleared=True))
+    return None
+
+
+def judge(scene: Scene, standing: Standing, incident: Incident) -> Change:
+    """Verify one incident; what did not work goes to the next rung, what did harm or cannot be seen to a human."""
+    runbook = variant_for(incident, scene.catalog)
+    if runbook is None:
+        return lifecycle.escalate(incident, "no_runbook", f"runbook {incident.runbook} is gone", standing, scene.now)
+    target = scene.fleet.get(incident.target)
+    interval = scene.catalog.limits.interval
+    verdict, progress = verify(runbook.verify, incident.progress, scene.answers, target, scene.now, interval)
+    incident = replace(incident, progress=progress)
+    match verdict:
+        case Verification.WAITING:
+            return Change(version=0, at=scene.now, incident=incident)
+        case Verification.PASS:
+            return lifecycle.resolve(incident, progress.sentence, standing, scene.now)
+        case Verification.UNKNOWN:
+            blind = lifecycle.settle(incident, Outcome.UNKNOWN, scene.now)
+            reason = f"no data to verify by for {progress.blind:.0f}s: {progress.sentence}"
+            return lifecycle.escalate(blind, "blind", reason, standing, scene.now)
+        case Verification.FAIL:
+            return failed(scene, standing, incident, runbook)
+
+
+def failed(scene: Scene, standing: Standing, incident: Incident, runbook: Runbook) -> Change:
+    """Say what becomes of an incident whose remedy did not heal it."""
+    sentence = f"{incident.progress.sentence} after {incident.progress.observed:.0f}s with data"
+    entry = Entry("verification", f"fail: {sentence}", incident.id, incident.target, runbook.name, "fail")
+    harm = harm_done(scene, incident)
+    if harm:
+        hurt = lifecycle.settle(incident, Outcome.HARMFUL, scene.now)
+        change = lifecycle.escalate(
+            hurt, "harmful", f"after {incident.reason or 'the remedy'}: {harm}", standing, scene.now
+        )
+    elif incident.triggered_by != "engine":
+        tried = lifecycle.settle(incident, Outcome.INEFFECTIVE, scene.now)
+        change = lifecycle.escalate(tried, "ineffective", f"applied, but {sentence}", standing, scene.now)
+    else:
+        next_rung = lifecycle.climb(lifecycle.settle(incident, Outcome.INEFFECTIVE, scene.now), scene.now)
+        change = Change(version=0, at=scene.now, incident=next_rung)
+    return replace(change, entries=(entry, *change.entries))
+
+
+def harm_done(scene: Scene, incident: Incident) -> str:
+    """Name the alerts on the target that began after the attempt did and still fire; "" when there are none."""
+    since = incident.attempt.started_at if incident.attempt is not None else scene.now
+    own = set(incident.fault.alerts) if incident.fault is not None else set()
+    new = [
+        alert.name
+        for alert in scene.alerts
+        if alert.target == incident.target
+        and alert.state is AlertState.FIRING
+        and alert.active_since > since
+        and alert.fingerprint not in own
+        and resource_of(alert, scene) != incident.resource
+    ]
+    return f"{', '.join(sorted(set(new)))} began" if new else ""
+
+
+def resource_of(alert: Alert, scene: Scene) -> str:
+    """Return the resource that an alert's runbook is about; "" when the runbook is gone."""
+    for runbook in scene.catalog.runbooks:
+        if runbook.variant == alert.runbook:
+            return runbook.localize.resource
+    return ""
+
+
+def recover(scene: Scene, standing: Standing, incident: Incident) -> Change | None:
+    """Close an escalated incident once it is measured to be over, whoever ended it."""
+    if incident.key == STORM:
+        count = len(troubled(standing))
+        if count > scene.catalog.limits.storm:
+            return None
+        return lifecycle.self_heal(incident, f"{count} targets in trouble, the storm is over", standing, scene.now)
+    runbook = variant_for(incident, scene.catalog)
+    if runbook is None:
+        if not cleared(scene, incident):
+            return None
+        return lifecycle.self_heal(incident, "its trigger is seen false", standing, scene.now)
+    target = scene.fleet.get(incident.target)
+    interval = scene.catalog.limits.interval
+    verdict, progress = verify(runbook.verify, incident.progress, scene.answers, target, scene.now, interval)
+    incident = replace(incident, progress=progress)
+    if verdict is Verification.PASS and not active(scene, incident):
+        return lifecycle.self_heal(incident, f"recovered while escalated: {progress.sentence}", standing, scene.now)
+    return Change(version=0, at=scene.now, incident=incident)
+
+
+def active(scene: Scene, incident: Incident) -> bool:
+    """Return whether any alert of the incident's key stands, fires or cannot be seen."""
+    return any(
+        alert.target == incident.target and alert.state in ACTIVE and resource_of(alert, scene) == incident.resource
+        for alert in scene.alerts
+    )
+
+
+def cleared(scene: Scene, incident: Incident) -> bool:
+    """Return whether every trigger that could open this key is seen to be false; without data it is not seen."""
+    if active(scene, incident):
+        return False
+    target = scene.fleet.get(incident.target)
+    if target is None:
+        return False
+    own = set(incident.fault.runbooks) if incident.fault is not None else set()
+    for runbook in scene.catalog.runbooks:
+        if runbook.localize.resource != incident.resource or not runbook.applies_to(incident.target):
+            continue
+        answer = scene.answers.get(runbook.trigger.expr)
+        if answer is None:
+            return False
+        fleet_wide = runbook.trigger.scope is Scope.FLEET
+        truth = answer.fleet_truth() if fleet_wide else answer.truth(target.instances)
+        if truth is Truth.UNKNOWN and (not own or runbook.variant in own):
+            return False
+    return True
+
+
+def meet(scene: Scene, standing: Standing, fault: Fault) -> Change | None:
+    """Give a fault its incident: join the live one, reopen the one that just ended, or open a new one."""
+    key = (fault.suspect.node, fault.suspect.resource)
+    same = [incident for incident in standing.incidents if incident.key == key]
+    live = next((incident for incident in same if incident.state.live), None)
+    if live is not None:
+        return join(live, fault, scene.now)
+    last = max(same, key=lambda incident: incident.ended_at or 0.0, default=None)
+    alerts = tuple(alert for alert in scene.alerts if alert.fingerprint in fault.alerts)
+    if last is None or last.ended_at is None:
+        return lifecycle.open_incident(fault, alerts, scene.now)
+    reach = max((each.longest_range for each in scene.catalog.runbooks if each.variant in fault.runbooks), default=0.0)
+    if not last.trigger_cleared and scene.now < last.ended_at + reach:
+        return None
+    if scene.now - last.ended_at <= scene.catalog.limits.reopen:
+        return lifecycle.reopen(last, fault, scene.now)
+    return lifecycle.open_incident(fault, alerts, scene.now)
+
+
+def join(incident: Incident, fault: Fault, now: float) -> Change | None:
+    """Let new evidence into a live incident; while an attempt is under way its culprit is frozen."""
+    frozen = incident.state is not IncidentState.OPEN
+    culprit = incident.culprit if frozen or fault.suspect.culprit is None else fault.suspect.culprit
+    old = incident.fault
+    if old is not None and culprit == incident.culprit and set(fault.alerts) <= set(old.alerts) and (
+        set(fault.runbooks) <= set(old.runbooks)
+    ):  # fmt: skip
+        return None
+    joined = replace(incident, fault=fault, culprit=culprit)
+    changed = culprit != incident.culprit or old is None
+    entries = (lifecycle.fault_entry(joined, fault),) if changed else ()
+    return Change(version=0, at=now, incident=joined, entries=entries)
+
+
+def weather(scene: Scene, standing: Standing) -> Change | None:
+    """Open the storm incident when more targets than the limit are in trouble at once."""
+    targets = sorted(troubled(standing))
+    if len(targets) <= scene.catalog.limits.storm:
+        return None
+    if any(incident.key == STORM and incident.state.live for incident in standing.incidents):
+        return None
+    incident = Incident(
+        id=identify("inc", *STORM, scene.now),
+        target=STORM[0],
+        resource=STORM[1],
+        state=IncidentState.ESCALATED,
+        opened_at=scene.now,
+        first_active=scene.now,
+        changed_at=scene.now,
+    )
+    reason = f"{len(targets)} targets in trouble at once, at most {scene.catalog.limits.storm}: {', '.join(targets)}"
+    return lifecycle.escalate(incident, "storm", reason, standing, scene.now)
+
+
+def step(scene: Scene, findings: Findings, standing: Standing, incident: Incident) -> Change | None:
+    """Decide on one open incident."""
+    if not active(scene, incident) and cleared(scene, incident):
+        return lifecycle.self_heal(incident, "its trigger is seen false", standing, scene.now)
+    runbook, decision = weigh(scene, findings, standing, incident)
+    return lifecycle.follow(incident, runbook.name if runbook else "", decision, standing, scene.now)
+
+
+def weigh(scene: Scene, findings: Findings, standing: Standing, incident: Incident) -> tuple[Runbook | None, Decision]:
+    """Return the runbook that would act on an open incident, and the decision."""
+    symptom = findings.symptoms.get(incident.key)
+    if symptom is not None:
+        return None, Hold((hold("cause", "symptom", symptom),))
+    target = scene.fleet.get(incident.target)
+    if target is None:
+        return None, Hold((hold("inventory", "unknown_host", f"{incident.target} is not in the inventory"),))
+    fault = next((each for each in findings.faults if (each.suspect.node, each.suspect.resource) == incident.key), None)
+    if fault is None:
+        return None, Hold((hold("signal", "no_data", why_silent(scene, incident)),))
+    chosen = choose(fault.runbooks, scene.catalog)
+    if isinstance(chosen, Verdict):
+        return None, Escalate(chosen.code, chosen.sentence) if chosen.code == "no_runbook" else Hold((chosen,))
+    if incident.rung >= len(chosen.remedies):
+        tried = (
+            f"all {incident.rung} remedies of {chosen.name} were tried" if incident.rung else "it declares no remedy"
+        )
+        return chosen, Escalate("ladder_exhausted", f"{chosen.name}: {tried}")
+    remedy = chosen.remedies[incident.rung]
+    prepared = scene.prepare(chosen, remedy, incident)
+    if prepared.refusal is not None:
+        return chosen, Hold((hold("targets", "refused", prepared.refusal),))
+    alert = strongest(scene.alerts, chosen, incident.target)
+    return chosen, decide(case_for(scene, standing, chosen, remedy, prepared.steps, incident, target, alert=alert))
+
+
+def why_silent(scene: Scene, incident: Incident) -> str:
+    """Say why an open incident has no fault this tick."""
+    for alert in scene.alerts:
+        if alert.target == incident.target and resource_of(alert, scene) == incident.resource:
+            return f"{alert.name} is {alert.state}: {alert.reason or alert.condition}"
+    return f"no trigger for {incident.resource} of {incident.target} can be judged"
+
+
+def strongest(alerts: Iterable[Alert], runbook: Runbook, target: str) -> Alert | None:
+    """Return the runbook's own firing alert on the target; its oldest, so that the choice is stable."""
+    own = [
+        alert
+        for alert in alerts
+        if alert.runbook == runbook.variant and alert.target == target and alert.state is AlertState.FIRING
+    ]
+    return min(own, key=lambda alert: (alert.active_since, alert.fingerprint), default=None)

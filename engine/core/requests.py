@@ -1,0 +1,168 @@
+"""What operators ask of the engine: run, cancel, close, acknowledge, hand back, accept a smaller inventory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from engine.core import lifecycle
+from engine.core.decide import decide
+from engine.core.draft import Draft, Scene, case_for
+from engine.core.identity import identify
+from engine.model.decision import Cancel, Change, Entry, Escalate, Hold, Run, Start
+from engine.model.execution import Execution
+from engine.model.incident import Incident, IncidentState, Outcome
+from engine.model.runbook import Runbook
+from engine.model.standing import Request, Standing
+from engine.model.target import Target
+
+
+def answer_request(request: Request, scene: Scene, draft: Draft) -> None:
+    """Do what was asked, or say why not; the request is finished either way, in the last change it causes."""
+    match request.kind:
+        case "run":
+            results = [run_on(name, request, scene, draft) for name in request.targets]
+        case "cancel":
+            results = [cancel(request, scene, draft)]
+        case "close" | "acknowledge" | "hand_back":
+            results = [attend(request, scene, draft)]
+        case "accept_inventory":
+            results = [{"accepted": len(scene.fleet)}]
+            draft.add(Change(0, scene.now, (said(request, "accepted the inventory as it is"),),
+                             fleet=frozenset(target.name for target in scene.fleet)))  # fmt: skip
+        case other:
+            results = [{"refused": [f"unknown request {other!r}"]}]
+    draft.add(Change(0, scene.now, finished_request=request.id, request_result=json.dumps(results)))
+
+
+def said(request: Request, sentence: str, incident: Incident | None = None) -> Entry:
+    """Return the line that records who asked for what, and why."""
+    why = f": {request.reason}" if request.reason else ""
+    return Entry(
+        "operator", f"{request.by} {sentence}{why}", incident.id if incident else None,
+        incident.target if incident else None, code=request.kind, data={"request": request.id},
+    )  # fmt: skip
+
+
+def refused(
+    request: Request, target: str, scene: Scene, draft: Draft, codes: list[str], why: list[str]
+) -> dict[str, object]:
+    """Record a refusal and return it as a result."""
+    entry = Entry(
+        "decision", f"Refused to {request.by}: {request.subject} on {target}: {'; '.join(why)}", None, target,
+        request.subject, ",".join(codes), {"request": request.id},
+    )  # fmt: skip
+    draft.add(Change(0, scene.now, (entry,)))
+    return {"target": target, "refused": why, "codes": codes}
+
+
+def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
+    """Run the runbook's first remedy on one target, all guards agreeing; done once, however often the tick repeats."""
+    standing = draft.standing
+    target = scene.fleet.get(name)
+    runbook = next((each for each in scene.catalog.variants(request.subject) if each.applies_to(name)), None)
+    if target is None or runbook is None:
+        what = f"{name} is not in the inventory" if target is None else f"no runbook {request.subject!r} for {name}"
+        return refused(request, name, scene, draft, ["unknown_host" if target is None else "no_runbook"], [what])
+    incident = incident_for(request, runbook, target, scene, standing)
+    if incident.request == request.id and incident.state is not IncidentState.OPEN:
+        return started(incident)
+    if incident.state is not IncidentState.OPEN:
+        return refused(request, name, scene, draft, ["busy"], [f"{incident.id} is {incident.state} already"])
+    if not runbook.remedies:
+        return refused(request, name, scene, draft, ["no_remedy"], [f"{runbook.name} declares no remedy"])
+    prepared = scene.prepare(runbook, runbook.remedies[0], incident)
+    if prepared.refusal is not None:
+        return refused(request, name, scene, draft, ["targets"], [prepared.refusal])
+    steps = tuple(replace(each, vars={**each.vars, **request.vars}) for each in prepared.steps)
+    case = case_for(scene, standing, runbook, runbook.remedies[0], steps, incident, target, operator=request.by)
+    match decide(case):
+        case Run(execution, verdicts):
+            execution = replace(execution, check=request.check, diff=request.diff, reason=request.reason)
+            if request.check:
+                return rehearse(request, execution, scene, draft)
+            change = lifecycle.begin(incident, runbook.name, execution, verdicts, standing, scene.now)
+            asked = said(request, f"asked for {runbook.name} on {name}", incident)
+            draft.add(replace(change, entries=(asked, *change.entries)))
+            return {"target": name, "incident": incident.id, "execution": execution.id}
+        case Hold(verdicts) | Escalate(_, _, verdicts):
+            against = [verdict for verdict in verdicts if not verdict.allowed]
+            return refused(
+                request, name, scene, draft, [each.code for each in against], [each.sentence for each in against]
+            )
+
+
+def incident_for(request: Request, runbook: Runbook, target: Target, scene: Scene, standing: Standing) -> Incident:
+    """Return the live incident that the operator's run joins, or a new one of the operator's own."""
+    for incident in standing.incidents:
+        if incident.request == request.id and incident.target == target.name:
+            return incident
+    for incident in standing.incidents:
+        if incident.state.live and incident.key == (target.name, runbook.localize.resource):
+            free = incident.state in (IncidentState.OPEN, IncidentState.ESCALATED)
+            return replace(incident, state=IncidentState.OPEN, request=request.id, rung=0) if free else incident
+    return Incident(
+        id=identify("inc", request.id, target.name),
+        target=target.name,
+        resource=runbook.localize.resource,
+        state=IncidentState.OPEN,
+        opened_at=scene.now,
+        first_active=scene.now,
+        localized_at=scene.now,
+        changed_at=scene.now,
+        runbook=runbook.name,
+        reason=request.reason,
+        triggered_by=request.by,
+        request=request.id,
+    )
+
+
+def started(incident: Incident) -> dict[str, object]:
+    """Return the result of a request that was answered already."""
+    execution = incident.attempt.execution if incident.attempt is not None else ""
+    return {"target": incident.target, "incident": incident.id, "execution": execution}
+
+
+def rehearse(request: Request, execution: Execution, scene: Scene, draft: Draft) -> dict[str, object]:
+    """Start a check run: it holds its targets like any other, belongs to no incident and is not an attempt."""
+    name = identify("run", request.id, execution.target)
+    execution = replace(execution, id=name, attempt=name, incident="")
+    entry = said(request, f"asked for a check of {execution.runbook} on {execution.target}")
+    draft.add(Change(0, scene.now, (entry,), execution=execution, locks=execution.targets, effect=Start(execution)))
+    return {"target": execution.target, "execution": execution.id, "check": True}
+
+
+def cancel(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
+    """End an execution that is active."""
+    for execution in draft.standing.executions:
+        if execution.id == request.subject:
+            entry = Entry("operator", f"{request.by} canceled {execution.id}: {request.reason}", execution.incident or None,
+                          execution.target, execution.runbook, "cancel")  # fmt: skip
+            draft.add(Change(0, scene.now, (entry,), effect=Cancel(execution.id, f"by {request.by}: {request.reason}")))
+            return {"execution": execution.id}
+    return {"refused": [f"{request.subject} is not active"], "codes": ["not_active"]}
+
+
+def attend(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
+    """Let a human close an incident, acknowledge it, or hand it back to automation."""
+    incident = next((each for each in draft.standing.incidents if each.id == request.subject and each.state.live), None)
+    if incident is None:
+        return {"refused": [f"{request.subject} is not a live incident"], "codes": ["not_live"]}
+    if request.kind == "acknowledge":
+        draft.add(Change(0, scene.now, (said(request, "acknowledged it", incident),),
+                         incident=replace(incident, acknowledged_by=request.by)))  # fmt: skip
+        return {"incident": incident.id}
+    if incident.state is not IncidentState.ESCALATED and incident.state is not IncidentState.OPEN:
+        return {"refused": [f"{incident.id} is {incident.state}: cancel its execution first"], "codes": ["busy"]}
+    if request.kind == "hand_back":
+        opened = replace(incident, state=IncidentState.OPEN, rung=0, code="", reason="", changed_at=scene.now)
+        draft.add(Change(0, scene.now, (said(request, "handed it back", incident),), incident=opened,
+                         unlock=lifecycle.held_by(incident.id, draft.standing)))  # fmt: skip
+        return {"incident": incident.id}
+    closed = replace(
+        incident, state=IncidentState.RESOLVED, outcome=Outcome.UNKNOWN, ended_at=scene.now, changed_at=scene.now,
+        code="closed", reason=f"closed by {request.by}, not measured: {request.reason}",
+    )  # fmt: skip
+    entries = (said(request, "closed it", incident), lifecycle.outcome_entry(closed))
+    draft.add(Change(0, scene.now, entries, incident=closed, unlock=lifecycle.held_by(incident.id, draft.standing)))
+    return {"incident": incident.id}
