@@ -1,0 +1,173 @@
+"""Runs one step through ansible-runner and tells what happens, line by line; the one place that imports ansible_runner.
+
+It runs in a process of its own, forked off the supervisor: whatever becomes of it, a hang or a crash, the supervisor
+lives to say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.executor.events import Playback
+from engine.executor.inputs import Step
+from engine.executor.journal import printable
+from engine.executor.order import Order
+from engine.executor.processes import MARK
+from engine.executor.scrub import Scrubber
+
+_PASSED = frozenset(
+    {"HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"}
+)
+_PASSED_PREFIXES = ("LC_", "ANSIBLE_")
+_LARGEST_RESULT = str(4 << 20)
+_TAIL = 2048
+
+
+def passed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of an environment that playbooks get to see."""
+    return {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+
+
+def environment(order: Order, private: Path) -> dict[str, str]:
+    """Return the environment of ansible-playbook: what was ordered, the execution's mark, and our ways."""
+    folder = str(Path(sys.executable).parent)  # ansible-playbook lies there, whether or not anybody has activated it
+    found = {"PATH": "/usr/local/bin:/usr/bin:/bin", **order.environment}
+    return {
+        "ANSIBLE_NOCOWS": "1",
+        "ANSIBLE_NOCOLOR": "1",
+        **found,
+        "PATH": f"{folder}:{found['PATH']}",
+        "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "MAX_EVENT_RES": _LARGEST_RESULT,
+        "PYTHONUNBUFFERED": "1",
+        MARK: order.id,
+    }
+
+
+def _defaults(order: Order, private: Path) -> str:
+    """Return an inventory without hosts: the weakest of variables, for hosts that are this machine.
+
+    Anything that the inventory, a playbook or Ansible's own settings say is stronger or left alone.
+    """
+    variables = {}
+    if "ANSIBLE_PYTHON_INTERPRETER" not in order.environment and "ANSIBLE_CONFIG" not in order.environment:
+        variables["ansible_python_interpreter"] = ("ansible_playbook_python", "auto")
+    if "ANSIBLE_REMOTE_TEMP" not in order.environment and "ANSIBLE_CONFIG" not in order.environment:
+        variables["ansible_remote_tmp"] = (json.dumps(str(private / "tmp")), "~/.ansible/tmp")
+    local = "ansible_connection | default('') == 'local'"
+    rules = {name: f"{{{{ {here} if {local} else '{there}' }}}}" for name, (here, there) in variables.items()}
+    return json.dumps({"all": {"vars": rules}})
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+class _Teller:
+    """Hands lines to the supervisor from a thread: whoever calls never waits, as ansible-runner's handlers must not."""
+
+    def __init__(self, pipe: int, output: Path, keep: int, scrubber: Scrubber) -> None:
+        self._queue: queue.SimpleQueue[tuple[dict[str, Any] | None, str] | None] = queue.SimpleQueue()
+        self._pipe = pipe
+        self._output = output
+        self._room = keep
+        self._scrubber = scrubber
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+        self._thread.start()
+
+    def tell(self, line: dict[str, Any] | None, output: str = "") -> None:
+        """Hand over an event, and what was printed for it."""
+        self._queue.put((line, output[: 64 << 10]))
+
+    def close(self) -> None:
+        """Return when everything was handed over."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _tell(self) -> None:
+        descriptor = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with os.fdopen(self._pipe, "wb", buffering=0) as pipe, os.fdopen(descriptor, "wb", buffering=0) as kept:
+            while (item := self._queue.get()) is not None:
+                line, output = item
+                if line is not None:
+                    pipe.write(json.dumps(line).encode() + b"\n")
+                if output and self._room > 0:
+                    text = printable(self._scrubber(output)).encode() + b"\n"
+                    self._room -= len(text)
+                    try:
+                        kept.write(text if self._room >= 0 else text[: self._room] + b"\n")
+                    except OSError:
+                        self._room = 0  # a full disk
+
+
+def run(step: Step, order: Order, private: Path, pipe: int) -> None:
+    """Run a step to its end, telling events and at last how it ended.
+
+    The last line is `{"end": {"rc": …, "stats": …, "unmatched": […], "complaints": "…"}}`; when it is missing, this process was killed.
+    """
+    variables = environment(order, private)
+    os.environ.clear()
+    os.environ.update(variables)
+    import ansible_runner.interface  # noqa: PLC0415 - a third of a second that the supervisor need not wait for
+    from ansible_runner.exceptions import AnsibleRunnerException  # noqa: PLC0415
+    from pexpect.exceptions import ExceptionPexpect  # noqa: PLC0415
+
+    (private / "tmp").mkdir(mode=0o700, parents=True)
+    _write(private / "env" / "extravars", step.variables)
+    _write(private / "env" / "settings", json.dumps({"suppress_output_file": True, "pexpect_timeout": 0.5}))
+    _write(private / "env" / "defaults.json", _defaults(order, private))
+    teller = _Teller(pipe, private / "output", order.keep_output, Scrubber(order.secrets()))
+    playback = Playback()
+
+    def hear(event: dict[str, Any]) -> bool:
+        teller.tell(playback.read(event), str(event.get("stdout") or ""))
+        return False  # keep no file of it
+
+    def forget(status: dict[str, Any], **_: Any) -> None:
+        if status.get("status") == "running":  # the command's environment has just been written down
+            (private / "artifacts" / "run" / "command").unlink(missing_ok=True)
+
+    trouble = ""
+    code: int | None = None
+    try:
+        runner = ansible_runner.interface.init_runner(
+            private_data_dir=str(private),
+            ident="run",
+            playbook=str(step.playbook),
+            inventory=[str(private / "env" / "defaults.json"), *map(str, order.inventory)],
+            limit=step.limit,
+            envvars=variables,
+            cmdline=_flags(order),
+            fact_cache_type="none",
+            suppress_env_files=True,
+            quiet=True,
+            event_handler=hear,
+            status_handler=forget,
+            cancel_callback=lambda: False,
+        )
+        if "ANSIBLE_HOST_KEY_CHECKING" not in variables:
+            runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)  # runner would switch it off
+        runner.run()
+        code = runner.rc
+    except (AnsibleRunnerException, ExceptionPexpect, OSError, ValueError) as error:
+        trouble = f"ansible-runner: {type(error).__name__}: {error}"
+    complaints = "\n".join([*playback.complaints, *([trouble] if trouble else [])])[-_TAIL * 8 :]
+    end = {"rc": code, "stats": playback.stats, "unmatched": playback.unmatched, "complaints": complaints}
+    teller.tell({"end": end})
+    teller.close()
+
+
+def _flags(order: Order) -> str | None:
+    flags = [f"--{name}" for name in ("check", "diff") if order.execution[name]]
+    return " ".join(flags) or None
