@@ -114,10 +114,10 @@ class Fleet:
                 self._record()
                 return {"changed": True, "pid": unit.pid}
             case "end_fill":
-                unit_or_none = self._fills.pop(node.name, None)
-                if unit_or_none is not None:
-                    await unit_or_none.end()
-                return {"changed": unit_or_none is not None}
+                ending = self._fills.pop(node.name, None)
+                if ending is not None:
+                    await ending.end()
+                return {"changed": ending is not None}
             case unknown:
                 raise Refusal(f"unknown command {_shown(unknown)}")
 
@@ -150,6 +150,7 @@ class Fleet:
     async def _on_node(self, request: Reply, act: Callable[[Node], Awaitable[bool]]) -> Reply:
         node = self._node(request)
         async with node.lock:
+            self._node(request)  # it may have been removed while we waited for its lock
             changed = await act(node)
             self._record()
             return {"changed": changed, **self._describe(node)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab_waiting import eventually
+from lab_waiting import command_lines, eventually
 
 from engine.lab import control, process
 from engine.lab.cluster import Cluster
@@ -94,6 +94,24 @@ def test_an_added_node_serves_once_attached_and_vanishes_when_removed(cluster: C
     assert "web-4" not in cluster.layout.inventory.read_text()
     assert not cluster.layout.node("web-4").exists()
     eventually(lambda: cluster.figures("lb", "haproxy_backend_active_servers") == {'proxy="web"': 3.0})
+
+
+def test_a_node_removed_while_a_start_waits_for_it_is_not_started(cluster: Cluster) -> None:
+    added = str(command(cluster, "add", role="web")["node"])
+    command(cluster, "attach", node=added)
+
+    def start() -> bool:
+        try:
+            return bool(command(cluster, "start", node=added)["changed"])
+        except control.ControlError:
+            return False
+
+    with ThreadPoolExecutor() as pool:
+        removed = pool.submit(command, cluster, "remove", node=added)
+        eventually(lambda: not cluster.status().get(added, {}).get("attached"))  # the removal has begun
+        assert list(pool.map(lambda _: start(), range(3))) == [False] * 3
+        assert removed.result()["changed"] is True
+    assert command_lines(f"{cluster.layout.private}/{added}.json") == []
 
 
 def test_the_number_of_added_nodes_is_bounded(cluster: Cluster) -> None:
