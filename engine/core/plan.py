@@ -176,14 +176,12 @@ def failed(scene: Scene, standing: Standing, incident: Incident, runbook: Runboo
 def harm_done(scene: Scene, incident: Incident) -> str:
     """Name the alerts on the target that began after the attempt did and still fire; "" when there are none."""
     since = incident.attempt.started_at if incident.attempt is not None else scene.now
-    own = set(incident.fault.alerts) if incident.fault is not None else set()
     new = [
         alert.name
         for alert in scene.alerts
         if alert.target == incident.target
         and alert.state is AlertState.FIRING
         and alert.active_since > since
-        and alert.fingerprint not in own
         and resource_of(alert, scene) != incident.resource
     ]
     return f"{', '.join(sorted(set(new)))} began" if new else ""

@@ -94,12 +94,7 @@ def put_execution(connection: Connection, execution: Execution) -> None:
 
 def take_locks(connection: Connection, change: Change) -> None:
     """Lock the targets of a change; what its owner holds already stays as it is. Raises LostError when one is another's."""
-    owner, reason = change.execution, ""
-    if owner is not None:
-        reason = f"{owner.runbook}: {owner.remedy}"
-    elif change.incident is not None:
-        reason = change.incident.reason
-    name = owner.id if owner is not None else change.incident.id if change.incident is not None else "engine"
+    name, reason = change.owner, change.why
     mine = set(connection.execute(select(locks.c.target).where(locks.c.owner == name)).scalars())
     wanted = [row(Lock(target, name, change.at, reason), locks) for target in sorted(change.locks - mine)]
     try:

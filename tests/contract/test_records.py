@@ -143,7 +143,7 @@ def test_a_locked_target_is_refused_to_others_and_nothing_of_the_change_stays(ke
 
 def test_a_lock_says_whose_it_is_since_when_and_what_for(kept: Kept) -> None:
     assert kept.records.commit(change(0, execution=execution(), locks=frozenset({"web1"})))
-    assert kept.standing().locks == (Lock("web1", "e1", NOW, "memory: restart"),)
+    assert kept.standing().locks == (Lock("web1", "e1", NOW, "e1: restart"),)
 
 
 def test_its_owner_may_take_a_lock_again(kept: Kept) -> None:

@@ -85,7 +85,7 @@ class MemoryRecords:
         for target in change.unlock:
             self.locks.pop(target, None)
         for target in change.locks:
-            self.locks.setdefault(target, Lock(target, owner(change), change.at, reason(change)))
+            self.locks.setdefault(target, Lock(target, change.owner, change.at, change.why))
         if change.finished_request in self.requests:
             self.results.setdefault(change.finished_request, change.request_result)
         if change.fleet is not None:
@@ -97,7 +97,7 @@ class MemoryRecords:
     def fits(self, change: Change) -> bool:
         """Return whether no target that the change locks or runs on is another's."""
         held = {target: lock.owner for target, lock in self.locks.items() if target not in change.unlock}
-        if any(held.get(target, owner(change)) != owner(change) for target in change.locks):
+        if any(held.get(target, change.owner) != change.owner for target in change.locks):
             return False
         execution = change.execution
         if execution is None or not execution.state.active:
@@ -153,20 +153,6 @@ class MemoryRecords:
         """Count the version on and say who did what."""
         self.version += 1
         self.entries.append(Entry("operator", sentence, target=target, code=code, data=data))
-
-
-def owner(change: Change) -> str:
-    """Return who takes the locks of a change: its execution, else its incident."""
-    if change.execution is not None:
-        return change.execution.id
-    return change.incident.id if change.incident is not None else "engine"
-
-
-def reason(change: Change) -> str:
-    """Say in words what the locks of a change are for."""
-    if change.execution is not None:
-        return f"{change.execution.runbook}: {change.execution.remedy}"
-    return change.incident.reason if change.incident is not None else ""
 
 
 def since_end(incident: Incident, now: float) -> float:

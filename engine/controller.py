@@ -1,0 +1,227 @@
+"""The loop: one tick after another, each of which could be the first."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from engine.core.decide import Prepare
+from engine.core.detect import detect
+from engine.core.draft import Scene
+from engine.core.plan import plan
+from engine.core.questions import questions, triggers
+from engine.model.decision import Cancel, Change, Effect, Start
+from engine.model.execution import ExecutionState, Report
+from engine.model.incident import Alert
+from engine.model.labels import METRIC_NAME, Batch, Labels
+from engine.model.runbook import Catalog
+from engine.model.standing import Standing
+from engine.model.target import Fleet
+from engine.model.truth import Answer, Query
+from engine.ports import Clock, Evaluator, Executor, Records, Samples, Source
+
+ROUNDS = 3
+"""How often a tick may ask on, each time for what the last answers made necessary."""
+
+log = structlog.get_logger("mendbook")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What people declared, as of now: runbooks, hosts, and how a remedy is prepared for a host."""
+
+    catalog: Catalog
+    fleet: Fleet
+    prepare: Prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one tick saw and what it committed; `lost` says that another change to the record came in between."""
+
+    now: float
+    alerts: tuple[Alert, ...]
+    changes: tuple[Change, ...]
+    lost: bool = False
+
+
+class Controller:
+    """Brings the fleet one step closer to healthy with every tick."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        records: Records,
+        evaluator: Evaluator,
+        executor: Executor,
+        samples: Samples,
+        declared: Callable[[], Declared],
+        automatic: bool = True,
+    ) -> None:
+        self.clock = clock
+        self.records = records
+        self.evaluator = evaluator
+        self.executor = executor
+        self.samples = samples
+        self.declared = declared
+        self.automatic = automatic
+        self._offset: float | None = None
+        self._jump = 0.0
+        self._jumped_at = 0.0
+
+    def tick(self) -> Tick:
+        """Bring the fleet one step closer to healthy.
+
+        Safe to repeat and safe to kill: every change is committed before its effect begins, and a change that lost
+        the race has no effect.
+        """
+        declared = self.declared()
+        now = self.clock.now()
+        standing = self.records.standing(now)
+        reports = self.reports(standing)
+        self.write_rules(declared.catalog, now)
+        answers = self.answer(triggers(declared.catalog), now)
+        alerts = detect(answers, declared.catalog, declared.fleet, standing, now)
+        for _ in range(ROUNDS):
+            more = questions(alerts, standing, declared.catalog, answers)
+            if not more:
+                break
+            answers |= self.answer(more, now)
+        scene = Scene(
+            alerts=alerts,
+            answers=answers,
+            catalog=declared.catalog,
+            fleet=declared.fleet,
+            now=now,
+            prepare=declared.prepare,
+            reports=reports,
+            jump=self.jump(now, declared.catalog.limits.interval),
+            automatic=self.automatic,
+        )
+        done: list[Change] = []
+        changes = plan(scene, standing)
+        for change in changes:
+            if not self.records.commit(change):
+                break
+            self.perform(change.effect)
+            done.append(change)
+        return Tick(now, alerts, tuple(done), lost=len(done) < len(changes))
+
+    def answer(self, queries: Sequence[Query], now: float) -> dict[str, Answer]:
+        """Return the answers by the text of their expressions."""
+        return {answer.query.expr: answer for answer in self.evaluator.answer(queries, now)}
+
+    def reports(self, standing: Standing) -> dict[str, Report]:
+        """Take the events of every active execution into the record; return how each goes.
+
+        An intent that was committed but never started is started here.
+        """
+        reports = {}
+        for execution in standing.executions:
+            report = self.executor.report(execution.id, self.records.follow(execution.id))
+            while report.events:
+                self.records.events(execution.id, report.events)
+                report = self.executor.report(execution.id, report.events[-1].number)
+            if report.state is ExecutionState.PENDING:
+                self.executor.start(execution)
+            reports[execution.id] = report
+        return reports
+
+    def perform(self, effect: Effect | None) -> None:
+        """Start or cancel; returns at once."""
+        match effect:
+            case Start(execution):
+                self.executor.start(execution)
+            case Cancel(execution, reason):
+                self.executor.cancel(execution, reason)
+            case None:
+                pass
+
+    def write_rules(self, catalog: Catalog, now: float) -> None:
+        """Evaluate the recording rules and write their results back as ordinary series."""
+        if not catalog.recording:
+            return
+        answers = self.answer(tuple(Query(rule.expr) for rule in catalog.recording), now)
+        series: dict[Labels, float] = {}
+        for rule in catalog.recording:
+            for sample in answers[rule.expr].samples:
+                series[sample.labels.with_({**rule.labels, METRIC_NAME: rule.record})] = sample.value
+        self.samples.append(Batch(now, tuple(series), tuple(series.values())))
+
+    def jump(self, now: float, interval: float) -> float:
+        """Return by how much the wall clock left the steady one; what jumped is held for two intervals."""
+        offset = self.clock.wall() - now
+        if self._offset is not None and abs(offset - self._offset) > interval:
+            self._jump, self._jumped_at = offset - self._offset, now
+            log.warning("the wall clock jumped", seconds=round(self._jump, 1))
+        self._offset = offset
+        return self._jump if self._jumped_at and now - self._jumped_at <= 2 * interval else 0.0
+
+    def watch(self, interval: float, seen: Callable[[Tick], None], stop: threading.Event) -> None:
+        """Tick once an interval until told to stop; an error is logged and the next tick tries again."""
+        start, beat = self.clock.now(), 0
+        while not stop.is_set():
+            try:
+                tick = self.tick()
+            except Exception:
+                log.exception("tick failed")
+            else:
+                seen(tick)
+            beat = next_beat(start, beat, interval, self.clock)
+            stop.wait(max(0.0, start + beat * interval - self.clock.now()))
+
+
+def next_beat(start: float, beat: int, interval: float, clock: Clock) -> int:
+    """Return the number of the next beat; what is slow skips beats, it does not queue them."""
+    return max(beat + 1, int((clock.now() - start) / interval) + 1)
+
+
+class Collector:
+    """Collects from every source at its own pace, in a thread each, into the samples."""
+
+    def __init__(self, sources: Sequence[Source], samples: Samples, clock: Clock, interval: float) -> None:
+        self.sources = sources
+        self.samples = samples
+        self.clock = clock
+        self.interval = interval
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def once(self) -> None:
+        """Collect from every source once, side by side, and return when all have come back."""
+        threads = [threading.Thread(target=self._collect, args=(source,), daemon=True) for source in self.sources]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def start(self) -> None:
+        """Begin to collect."""
+        for source in self.sources:
+            thread = threading.Thread(target=self._run, args=(source,), daemon=True, name=type(source).__name__)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Stop; returns when every source came back."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=2 * self.interval + 5)
+
+    def _run(self, source: Source) -> None:
+        start = self.clock.now()
+        beat = 0
+        while not self._stop.is_set():
+            self._collect(source)
+            beat = next_beat(start, beat, self.interval, self.clock)
+            self._stop.wait(max(0.0, start + beat * self.interval - self.clock.now()))
+
+    def _collect(self, source: Source) -> None:
+        try:
+            self.samples.append(source.collect(self.clock.now()))
+        except Exception:
+            log.exception("collection failed", source=type(source).__name__)
