@@ -160,6 +160,14 @@ def test_a_lock_passes_to_the_next_execution_in_one_change(kept: Kept) -> None:
     assert [lock.owner for lock in kept.standing().locks] == ["e2"]
 
 
+def test_an_incident_holds_its_locks_from_one_rung_to_the_next(kept: Kept) -> None:
+    web1 = frozenset({"web1"})
+    assert kept.records.commit(change(0, incident=incident(), execution=execution(), locks=web1))
+    assert kept.records.commit(change(1, execution=execution(state=ExecutionState.FAILED)))
+    assert kept.records.commit(change(2, incident=incident(rung=1), execution=execution("e2"), locks=web1))
+    assert kept.standing().locks == (Lock("web1", "i1", NOW, "e1: restart"),)
+
+
 def test_an_incident_without_an_execution_owns_its_lock(kept: Kept) -> None:
     assert kept.records.commit(change(0, incident=incident(reason="storm"), locks=frozenset({"web1"})))
     assert kept.standing().locks == (Lock("web1", "i1", NOW, "storm"),)
