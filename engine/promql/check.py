@@ -8,7 +8,7 @@ from engine.promql.block import Matcher, MatchOperator
 from engine.promql.errors import ParseError
 from engine.promql.lexer import Token
 from engine.promql.library import FUNCTIONS
-from engine.promql.patterns import PatternError, compile_pattern
+from engine.promql.patterns import compile_pattern
 from engine.promql.syntax import (
     COMPARISONS,
     SETS,
@@ -88,12 +88,6 @@ def check(tree: Expression, text: str) -> None:
 
 
 def _selects(node: Selector, matchers: tuple[Matcher, ...], text: str) -> None:
-    for matcher in matchers:
-        if matcher.operator in {MatchOperator.REGEX, MatchOperator.NOT_REGEX}:
-            try:
-                compile_pattern(matcher.value)
-            except PatternError as wrong:
-                raise ParseError(f"{matcher.value!r} is no regular expression: {wrong}", *node.span, text) from None
     if all(_admits_empty(matcher) for matcher in matchers):
         message = "the selector would match every series: at least one matcher must refuse the empty value"
         raise ParseError(message, *node.span, text)
@@ -156,7 +150,11 @@ def _call(node: Call, text: str) -> None:
         )
         kinds = ", ".join(function.takes)
         shape = f" ({kinds})" if kinds else ""
-        raise ParseError(f"{node.function} takes {wanted} argument(s){shape}, got {given}", *node.span, text)
+        raise ParseError(
+            f"{node.function} takes {wanted} {'argument' if wanted in {'1', 'at least 1'} else 'arguments'}{shape}, got {given}",
+            *node.span,
+            text,
+        )
     for place, argument in enumerate(node.arguments):
         _wants(argument, function.takes[min(place, takes - 1)], node.function, text)
 

@@ -14,11 +14,13 @@ from engine.promql.block import Storage, Times, Values
 from engine.promql.durations import NoDurationError, milliseconds
 from engine.promql.errors import EvaluationError
 from engine.promql.segments import Segments
-from engine.promql.syntax import Call, Duration, Edge, Expression, Type
+from engine.promql.syntax import Call, Duration, Edge, Expression, Span, Type
 from engine.promql.values import Grid, Indexes, Value, empty_grid
 
 LARGEST_GATHERING = 1 << 22
 """Samples that overlapping windows may copy at a time."""
+LARGEST_GRID = 20_000_000
+"""Series times instants that one part of an expression may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,12 @@ class Frame:
     def seconds(self) -> Values:
         """Return the instants in seconds."""
         return self.times / 1000.0
+
+    def bound(self, series: int, instants: int, span: Span) -> None:
+        """Raise EvaluationError where so many series at so many instants are more than one query may ask for."""
+        if series * instants > LARGEST_GRID:
+            message = f"{series} series at {instants} instants are too many: take a larger step or a shorter range"
+            raise EvaluationError(message, span)
 
     def at(self, times: Times) -> Frame:
         """Return the same query at other instants."""

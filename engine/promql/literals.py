@@ -146,13 +146,21 @@ def _read_escape(body: str, place: int, mark: str, value: bytearray) -> int:
     raise ValueError(f"unknown escape \\{letter}; for a backslash write \\\\")
 
 
+def _bytes(value: str) -> bytes:
+    """Return the bytes that `value` was read from, or the nearest to it: half a character has none."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+
+
 def print_string(value: str) -> str:
     """Return `value` as a string literal that reads back as the same, whatever is in it."""
     try:
         value.encode()
     except UnicodeEncodeError:
         pieces = []
-        for byte in value.encode("utf-8", "surrogateescape"):
+        for byte in _bytes(value):
             plain = 0x20 <= byte < 0x7F and byte not in b'"\\'  # noqa: PLR2004  (printable ASCII)
             pieces.append(chr(byte) if plain else f"\\x{byte:02x}")
         return '"' + "".join(pieces) + '"'

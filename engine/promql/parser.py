@@ -11,6 +11,7 @@ from engine.promql.durations import NoDurationError, seconds
 from engine.promql.errors import ParseError
 from engine.promql.lexer import Kind, Token, tokenize
 from engine.promql.literals import LEGAL_LABEL, LONGEST_DURATION, read_duration, read_number, read_string
+from engine.promql.patterns import PatternError, compile_pattern
 from engine.promql.syntax import (
     COMPARISONS,
     PRECEDENCE,
@@ -37,7 +38,7 @@ MAX_LENGTH = 64 * 1024
 MAX_DEPTH = 150
 """Deep enough for people; shallow enough that no walk over a tree runs out of stack."""
 
-NO_METRIC = frozenset({"on", "ignoring", "group_left", "group_right", "bool", "atan2", "and", "or", "unless"})
+NO_METRIC = frozenset({"on", "ignoring", "group_left", "group_right", "bool", "atan2"})
 FARTHEST = 2**63 // 1000
 
 
@@ -46,6 +47,10 @@ def parse(text: str) -> Expression:
     if len(text) > MAX_LENGTH:
         message = f"expression of {len(text)} characters; at most {MAX_LENGTH} are read"
         raise ParseError(message, MAX_LENGTH, len(text), text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as wrong:
+        raise ParseError("not UTF-8", wrong.start, wrong.end, text) from None
     parser = Parser(text, tokenize(text))
     if parser.ended():
         raise ParseError("no expression found", 0, len(text), text)
@@ -155,7 +160,8 @@ class Parser:
         """Return `operand` below so many minus signs: as a number where it is one, and never more than two deep."""
         span = (start, self.behind)
         if isinstance(operand, NumberLiteral):
-            return NumberLiteral(-operand.value if minuses % 2 else operand.value, span)
+            flips = minuses % 2 == 1 and not math.isnan(operand.value)  # one NaN, so that trees compare as equal
+            return NumberLiteral(-operand.value if flips else operand.value, span)
         if isinstance(operand, StringLiteral | RangeSelector | Subquery):
             kind = "a string" if isinstance(operand, StringLiteral) else "a range vector"
             raise self.error(f"a sign before {kind}: it needs a scalar or an instant vector", span)
@@ -302,7 +308,8 @@ class Parser:
         wanted = 2 if AGGREGATIONS[operator] is not None else 1
         if len(arguments) != wanted:
             shape = f"{operator}(x)" if wanted == 1 else f"{operator}({AGGREGATIONS[operator]}, x)"
-            raise self.error(f"{operator} takes {wanted} argument(s), got {len(arguments)}: write {shape}", span)
+            count = "1 argument" if wanted == 1 else f"{wanted} arguments"
+            raise self.error(f"{operator} takes {count}, got {len(arguments)}: write {shape}", span)
         parameter = arguments[0] if wanted > 1 else None
         return Aggregation(operator, arguments[-1], parameter, grouping, without, span)
 
@@ -369,7 +376,13 @@ class Parser:
         if self.token.kind is not Kind.STRING:
             raise self.unexpected("a label value in quotes")
         token = self.take()
-        return Matcher(name, operator, self.string(token))
+        value = self.string(token)
+        if operator in {MatchOperator.REGEX, MatchOperator.NOT_REGEX}:
+            try:
+                compile_pattern(value)
+            except PatternError as wrong:
+                raise self.error(f"not a regular expression: {wrong}", (token.start, token.end)) from None
+        return Matcher(name, operator, value)
 
     def ranged(self, head: Expression, start: int, enclosed: bool) -> Expression:
         """Read `[range]` behind a selector, or `[range:step]` behind any instant vector."""

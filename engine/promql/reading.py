@@ -26,6 +26,7 @@ def read_instants(node: Selector, frame: Frame) -> Instants:
     block = frame.storage.select(node.matchers, int(moments.min()) - frame.lookback, int(moments.max()))
     if not block.series:
         return Instants(empty_grid(moments.size), np.zeros((0, moments.size), np.int64))
+    frame.bound(len(block.series), moments.size, node.span)
     last = positions(block.times, block.offsets, moments) - 1
     found = last >= block.offsets[:-1, np.newaxis]
     last = np.maximum(last, 0)
@@ -40,6 +41,7 @@ def read_windows(node: RangeSelector, frame: Frame) -> Windows:
     reach = frame.duration(node.range, positive=True)
     ends = frame.moments(node.selector.offset, node.selector.at)
     block = frame.storage.select(node.selector.matchers, int(ends.min()) - reach, int(ends.max()))
+    frame.bound(len(block.series), ends.size, node.span)
     return cut(without_stale(block), ends - reach, ends)
 
 
@@ -86,6 +88,7 @@ def read_subquery(node: Subquery, frame: Frame) -> Windows:
     starts = ends - reach
     # steps are multiples of the step since the epoch, whatever the instant asked for
     first = (int(starts.min()) // step + 1) * step
+    frame.bound(1, (int(ends.max()) - first) // step, node.span)
     steps = np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
     if steps.size == 0:
         return cut(ragged(empty_grid(0), steps), starts, ends)
