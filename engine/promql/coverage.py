@@ -9,6 +9,7 @@ from engine.model.truth import Answer, Coverage, Query
 from engine.promql.block import Block, Storage, is_stale
 from engine.promql.errors import EvaluationError
 from engine.promql.evaluate import LOOKBACK, evaluate
+from engine.promql.reading import Remembering
 from engine.promql.syntax import Edge, Expression
 from engine.promql.tree import Selected, selectors
 from engine.promql.values import Matrix, Scalar, Text, Vector
@@ -23,8 +24,9 @@ def answer(expr: Expression, query: Query, storage: Storage, at: int, fresh: int
     A series is fresh when its newest sample is no stale marker and at most `fresh` old (all in milliseconds). An
     expression that cannot be evaluated over the data gives an answer with an error, never an exception.
     """
+    remembering = Remembering(storage)
     try:
-        result = evaluate(expr, storage, at, lookback)
+        result = evaluate(expr, remembering, at, lookback)
     except EvaluationError as wrong:
         return Answer(query, error=wrong.message)
     match result:
@@ -35,7 +37,7 @@ def answer(expr: Expression, query: Query, storage: Storage, at: int, fresh: int
         case Text() | Matrix():
             kind = "a string" if isinstance(result, Text) else "a range vector"
             return Answer(query, error=f"the expression is {kind}, which says nothing about an instant")
-    return Answer(query, samples, coverage(expr, storage, at, fresh, lookback))
+    return Answer(query, samples, coverage(expr, remembering, at, fresh, lookback))
 
 
 def coverage(expr: Expression, storage: Storage, at: int, fresh: int, lookback: int = LOOKBACK) -> tuple[Coverage, ...]:

@@ -9,6 +9,7 @@ from engine.promql.errors import EvaluationError
 from engine.promql.evaluate import LOOKBACK, evaluate
 from engine.promql.literals import print_number, print_string
 from engine.promql.printing import format_expression
+from engine.promql.reading import Remembering
 from engine.promql.syntax import Expression, NumberLiteral, RangeSelector, Span, StringLiteral, children
 from engine.promql.values import Matrix, Result, Scalar, Text, Vector
 
@@ -28,14 +29,17 @@ class Explanation:
 
 def explain(expr: Expression, storage: Storage, at: int, lookback: int = LOOKBACK) -> Explanation:
     """Return every part of `expr` with its value at `at`; what cannot be evaluated says why."""
+    return _explained(expr, Remembering(storage), at, lookback)
+
+
+def _explained(expr: Expression, storage: Storage, at: int, lookback: int) -> Explanation:
     try:
         value = summary(evaluate(expr, storage, at, lookback))
     except EvaluationError as wrong:
         value = f"error: {wrong.message}"
     below = () if isinstance(expr, RangeSelector) else children(expr)
-    parts = tuple(
-        explain(child, storage, at, lookback) for child in below if not isinstance(child, NumberLiteral | StringLiteral)
-    )
+    shown = (child for child in below if not isinstance(child, NumberLiteral | StringLiteral))
+    parts = tuple(_explained(child, storage, at, lookback) for child in shown)
     return Explanation(format_expression(expr), expr.span, value, parts)
 
 

@@ -77,7 +77,7 @@ def print_number(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if value == int(value) and abs(value) < 1e15:  # noqa: PLR2004  (whole numbers below this print exactly)
+    if value == int(value) and abs(value) < 1e16:  # noqa: PLR2004  (whole numbers below this print exactly)
         return str(int(value)) if value or math.copysign(1, value) > 0 else "-0"
     return repr(value)
 

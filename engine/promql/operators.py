@@ -12,7 +12,7 @@ from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
 from engine.promql.sets import combine, matching_keys
 from engine.promql.syntax import COMPARISONS, SETS, Binary, Side
-from engine.promql.values import Grid, Indexes, Mask, Value, drop_name, empty_grid, number_groups
+from engine.promql.values import Grid, Indexes, Mask, Value, drop_name, empty_grid, keep_labels, number_groups
 
 ARITHMETIC: Mapping[str, Callable[[Values, Values], Values]] = {
     "+": np.add,
@@ -174,7 +174,7 @@ def _result_labels(node: Binary, many: Grid, one: Grid, many_rows: Indexes, one_
     if matching.many is Side.NEITHER:
         if matching.on:
             names = matching.labels if keeps_name else tuple(name for name in matching.labels if name != "__name__")
-            return tuple(many.series[row].only(*names) for row in many_rows.tolist())
+            return tuple(keep_labels(many.series[row], names) for row in many_rows.tolist())
         if keeps_name:
             if not matching.labels:
                 return tuple(many.series[row] for row in many_rows.tolist())

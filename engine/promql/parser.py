@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from engine.promql.block import Matcher, MatchOperator
 from engine.promql.check import AGGREGATIONS, check, known_function
+from engine.promql.cursor import Cursor
 from engine.promql.durations import NoDurationError, seconds
 from engine.promql.errors import ParseError
 from engine.promql.lexer import Kind, Token, tokenize
-from engine.promql.literals import LEGAL_LABEL, LONGEST_DURATION, read_duration, read_number, read_string
+from engine.promql.literals import LONGEST_DURATION, read_duration
 from engine.promql.patterns import PatternError, compile_pattern
 from engine.promql.syntax import (
     COMPARISONS,
@@ -71,70 +72,8 @@ def _bound_depth(tree: Expression, text: str) -> None:
     raise ParseError(f"nested more than {MAX_DEPTH} deep", *level[0].span, text)
 
 
-class Parser:
-    """One pass over the tokens of one text; the methods are the rules of the grammar."""
-
-    def __init__(self, text: str, tokens: list[Token]) -> None:
-        self.text = text
-        self.tokens = tokens
-        self.place = 0
-        self.depth = 0
-
-    # -- tokens
-
-    @property
-    def token(self) -> Token:
-        """The token not yet taken."""
-        return self.tokens[self.place]
-
-    @property
-    def behind(self) -> int:
-        """Where the token taken last ends."""
-        return self.tokens[self.place - 1].end if self.place else 0
-
-    def ended(self) -> bool:
-        """Return whether all tokens are taken."""
-        return self.token.kind is Kind.END
-
-    def take(self) -> Token:
-        """Return the next token and step over it."""
-        token = self.tokens[self.place]
-        self.place += 1
-        return token
-
-    def sees(self, *symbols: str) -> bool:
-        """Return whether the next token is one of these symbols."""
-        return self.token.kind is Kind.SYMBOL and self.token.text in symbols
-
-    def sees_word(self, *words: str) -> bool:
-        """Return whether the next token is one of these keywords, in whatever case."""
-        return self.token.kind is Kind.NAME and self.token.text.lower() in words
-
-    def accept(self, symbol: str) -> bool:
-        """Step over `symbol` if it is next."""
-        if not self.sees(symbol):
-            return False
-        self.place += 1
-        return True
-
-    def expect(self, symbol: str) -> Token:
-        """Step over `symbol`, which must be next."""
-        if not self.sees(symbol):
-            raise self.unexpected(f"'{symbol}'")
-        return self.take()
-
-    def unexpected(self, wanted: str) -> ParseError:
-        """Return the error that says what stands here instead of what is `wanted`."""
-        token = self.token
-        if token.kind is Kind.END:
-            return ParseError(f"unexpected end: expected {wanted}", token.start, token.end, self.text)
-        return ParseError(f"unexpected {token.text!r}: expected {wanted}", token.start, token.end, self.text)
-
-    def error(self, message: str, span: Span) -> ParseError:
-        """Return an error about `span`."""
-        return ParseError(message, *span, self.text)
-
-    # -- expressions
+class Parser(Cursor):
+    """The rules of the grammar, a method each."""
 
     def expression(self, floor: int = 0) -> Expression:
         """Read an expression whose operators bind at least as tightly as `floor`."""
@@ -191,7 +130,7 @@ class Parser:
             answers = True
         if not self.sees_word("on", "ignoring"):
             if self.sees_word("group_left", "group_right"):
-                raise self.error(f"{self.token.text} needs on(...) or ignoring(...) before it", self._here())
+                raise self.error(f"{self.token.text} needs on(...) or ignoring(...) before it", self.here())
             return answers, Matching()
         on = self.take().text.lower() == "on"
         labels = self.labels()
@@ -203,9 +142,6 @@ class Parser:
             message = f"label {twice[0]!r} stands in on(...) and in {token.text}(...) at once"
             raise self.error(message, (token.start, self.behind))
         return answers, Matching(on, labels, Side(token.text.lower()), include)
-
-    def _here(self) -> Span:
-        return self.token.start, self.token.end
 
     def operand(self) -> Expression:
         """Read one operand and what stands behind it: ranges, `offset` and `@`."""
@@ -244,22 +180,6 @@ class Parser:
             self.expect(")")
             return inner
         raise self.unexpected("an expression")
-
-    def number(self, token: Token) -> float:
-        """Return the value of a number's token."""
-        try:
-            return read_number(token.text)
-        except (ValueError, OverflowError):
-            hint = ": units go from large to small, each once" if token.text[-1:].isalpha() else ""
-            message = f"{token.text!r} is neither a number nor a duration{hint}"
-            raise self.error(message, (token.start, token.end)) from None
-
-    def string(self, token: Token) -> str:
-        """Return the value of a string's token."""
-        try:
-            return read_string(token.text)
-        except ValueError as wrong:
-            raise self.error(str(wrong), (token.start, token.end)) from None
 
     def named(self) -> Expression:
         """Read what begins with a name."""
@@ -313,39 +233,13 @@ class Parser:
         parameter = arguments[0] if wanted > 1 else None
         return Aggregation(operator, arguments[-1], parameter, grouping, without, span)
 
-    def labels(self) -> tuple[str, ...]:
-        """Read label names in parentheses."""
-        self.expect("(")
-        labels = []
-        while not self.sees(")"):
-            labels.append(self.label())
-            if not self.sees(")") and not self.accept(","):
-                raise self.unexpected("',' or ')'")
-        self.expect(")")
-        return tuple(labels)
-
-    def label(self) -> str:
-        """Read one label name, bare or quoted."""
-        token = self.token
-        if token.kind is Kind.STRING:
-            self.take()
-            name = self.string(token)
-            if not name or not _is_text(name):
-                raise self.error("a label name is UTF-8 and not empty", (token.start, token.end))
-            return name
-        if token.kind is Kind.NAME and LEGAL_LABEL.fullmatch(token.text):
-            return self.take().text
-        raise self.unexpected("a label name")
-
-    # -- selectors
-
     def selector(self, name: str | None, start: int) -> Selector:
         """Read the matchers behind `name`; at least one of all must refuse the empty value."""
         found: list[Matcher] = [] if name is None else [Matcher("__name__", MatchOperator.EQUAL, name)]
         named = name is not None
         if self.accept("{"):
             while not self.sees("}"):
-                quoted = self.token.kind is Kind.STRING and self._next_is(",", "}")
+                quoted = self.token.kind is Kind.STRING and self.next_is(",", "}")
                 if quoted:
                     token = self.take()
                     if named:
@@ -361,16 +255,12 @@ class Parser:
             raise self.error("the metric's name is given twice", (start, self.behind))
         return Selector(tuple(found), span=(start, self.behind))
 
-    def _next_is(self, *symbols: str) -> bool:
-        following = self.tokens[self.place + 1]
-        return following.kind is Kind.SYMBOL and following.text in symbols
-
     def matcher(self) -> Matcher:
         """Read one label matcher."""
         name = self.label()
         if not self.sees("=", "!=", "=~", "!~"):
             if self.sees("=="):
-                raise self.error("labels are compared with a single =", self._here())
+                raise self.error("labels are compared with a single =", self.here())
             raise self.unexpected("=, !=, =~ or !~")
         operator = MatchOperator(self.take().text)
         if self.token.kind is not Kind.STRING:
@@ -483,11 +373,3 @@ class Parser:
         if not math.isfinite(value) or abs(value) >= FARTHEST:
             raise self.error("time out of range", (start, self.behind))
         return round(-value * 1000 if minuses % 2 else value * 1000)
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.promql.block import Block, Times, Values, is_stale
+from engine.promql.block import Block, Matcher, Storage, Times, Values, is_stale
 from engine.promql.frame import Frame, Windows
 from engine.promql.syntax import RangeSelector, Selector, Subquery
 from engine.promql.values import Grid, Indexes, empty_grid
@@ -18,6 +19,21 @@ class Instants:
 
     grid: Grid
     times: Times
+
+
+class Remembering:
+    """A storage that is asked once for what several parts of an expression read."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._blocks: dict[tuple[tuple[Matcher, ...], int, int], Block] = {}
+
+    def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Block:
+        """Return what the storage returns."""
+        asked = (tuple(matchers), start, end)
+        if asked not in self._blocks:
+            self._blocks[asked] = self._storage.select(matchers, start, end)
+        return self._blocks[asked]
 
 
 def read_instants(node: Selector, frame: Frame) -> Instants:

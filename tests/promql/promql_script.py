@@ -104,8 +104,8 @@ def read_values(text: str) -> list[float | None]:
         found = REPEATED.fullmatch(item)
         if item.startswith("_"):
             values += [None] * (int(item[2:]) if item.startswith("_x") else 1)
-        elif item == "stale":
-            values.append(STALE)
+        elif item.startswith("stale"):
+            values += [STALE] * (int(item.removeprefix("stalex")) + 1 if "x" in item else 1)
         elif found is not None and not item.lower().startswith("0x"):
             first, sign, step, count = found.groups()
             change = (float(step) if sign == "+" else -float(step)) if step else 0.0
@@ -168,6 +168,8 @@ class Script:
             self.memory.add(labels, samples)
 
     def judge(self, command: Command) -> Verdict:
+        if not (INSTANT.fullmatch(command.head) or RANGE.fullmatch(command.head)):
+            return Verdict(command.line, command.head, "failed", "this command is not understood")
         spec = Expectation(command)
         reason = self.out_of_scope(spec)
         if reason is not None:
