@@ -5,15 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import re2
 
 from engine.model.labels import Labels
 from engine.promql.block import Matcher, MatchOperator
+from engine.promql.patterns import compile_pattern
 
 REMEMBERED: Final = 256
 """How many sets of matchers have their result kept while the set of series stays the same."""
@@ -80,7 +79,7 @@ class Index:
         self._found.clear()
 
     def find(self, matchers: Sequence[Matcher]) -> Found:
-        """Return the series that every matcher admits. Raises ValueError for a regular expression that is none."""
+        """Return the series that every matcher admits. Raises PatternError."""
         key = tuple(matchers)
         found = self._found.get(key)
         if found is None:
@@ -126,19 +125,12 @@ def predicate(matcher: Matcher) -> Callable[[str], bool]:
             return lambda value: not admits(value)
 
 
-@lru_cache(maxsize=1024)
 def pattern(text: str) -> Callable[[str], bool]:
-    """Return whether the whole of a string matches an RE2 expression, in which a dot matches any character."""
-    options = re2.Options()
-    options.log_errors = False
-    options.dot_nl = True
-    try:
-        expression = re2.compile(text, options)
-    except re2.error as error:
-        raise ValueError(f"not a regular expression: {text!r}: {error}") from error
+    """Return whether a regular expression matches the whole of a label value. Raises PatternError, a ValueError."""
+    fullmatch = compile_pattern(text).fullmatch
 
     def admits(value: str) -> bool:
-        # RE2 reads UTF-8; what is not (a file name's stray byte) matches as a question mark.
-        return expression.fullmatch(value.encode("utf-8", "replace").decode()) is not None
+        # Patterns read UTF-8; what is not (a file name's stray byte) matches as a question mark.
+        return fullmatch(value.encode("utf-8", "replace").decode()) is not None
 
     return admits

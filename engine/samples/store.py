@@ -177,7 +177,7 @@ class SampleStore:
 
         Series without a sample in that span are left out; the order is that of first appearance. While the set of series
         does not change, equal matchers that find samples of all their series give the identical tuple of series.
-        Raises ValueError for a regular expression that is none.
+        Raises PatternError (a ValueError) for a regular expression that is none.
         """
         with self._mutex:
             found = self._index.find(matchers)

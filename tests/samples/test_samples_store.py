@@ -17,6 +17,7 @@ from stored import END, START, batch, equal, everything, named, rows
 
 from engine.model.labels import Batch, Labels
 from engine.promql.block import STALE, Matcher, MatchOperator, is_stale
+from engine.promql.patterns import PatternError
 from engine.samples.store import SamplesLocked, SampleStore
 
 CPU, MEMORY = named("cpu", instance="a"), named("memory", instance="a")
@@ -212,7 +213,7 @@ def test_matchers_mean_what_they_mean_in_prometheus(tmp_path):
         assert found(MatchOperator.NOT_REGEX, "a.*") == [b, none]
         assert found(MatchOperator.NOT_REGEX, ".+") == [none]
         assert store.series((equal("host", "nobody"),)) == ()
-        with pytest.raises(ValueError, match="not a regular expression"):
+        with pytest.raises(PatternError, match="missing"):
             found(MatchOperator.REGEX, "(")
 
 
@@ -232,7 +233,7 @@ def test_a_steady_source_costs_eight_bytes_a_sample_on_disk(tmp_path):
         store.append(Batch(0, series, (0.0,) * 1000))
         before = store.stats().disk_bytes
         for number in range(1, 11):
-            store.append(Batch(number, series if number % 2 else tuple([*series]), (1.0,) * 1000))
+            store.append(Batch(number, series if number % 2 else (*series,), (1.0,) * 1000))
         assert store.stats().disk_bytes - before < 10 * 1000 * 8.1
 
 
@@ -358,6 +359,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from engine.model.labels import Batch, Labels
+from engine.promql.patterns import PatternError
 from engine.samples.store import SampleStore, SamplesFull
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -408,6 +410,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.model.labels import Batch, Labels
+from engine.promql.patterns import PatternError
 from engine.samples.store import SampleStore
 store = SampleStore(Path(sys.argv[1]), size_limit=4 << 20)
 series = tuple(Labels({"__name__": "cpu", "n": str(n)}) for n in range(500))
