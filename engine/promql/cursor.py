@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.promql.errors import ParseError
+from engine.promql.errors import ParseError, shown
 from engine.promql.lexer import Kind, Token
 from engine.promql.literals import LEGAL_LABEL, read_number, read_string
 from engine.promql.syntax import Span
@@ -63,7 +63,7 @@ class Cursor:
         token = self.token
         if token.kind is Kind.END:
             return ParseError(f"unexpected end: expected {wanted}", token.start, token.end, self.text)
-        return ParseError(f"unexpected {token.text!r}: expected {wanted}", token.start, token.end, self.text)
+        return ParseError(f"unexpected {shown(token.text)}: expected {wanted}", token.start, token.end, self.text)
 
     def error(self, message: str, span: Span) -> ParseError:
         """Return an error about `span`."""
@@ -84,7 +84,7 @@ class Cursor:
             return read_number(token.text)
         except (ValueError, OverflowError):
             hint = ": units go from large to small, each once" if token.text[-1:].isalpha() else ""
-            message = f"{token.text!r} is neither a number nor a duration{hint}"
+            message = f"{shown(token.text)} is neither a number nor a duration{hint}"
             raise self.error(message, (token.start, token.end)) from None
 
     def string(self, token: Token) -> str:

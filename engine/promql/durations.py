@@ -40,7 +40,7 @@ def seconds(node: Expression, step: float | None = None, reach: float | None = N
             left, right = seconds(first, step, reach), seconds(second, step, reach)
             return None if left is None or right is None else _arithmetic(node, left, right)
         case _:
-            raise NoDurationError("expected a duration", node)
+            raise NoDurationError("expected a duration, such as 5m", node)
 
 
 def _arithmetic(node: Binary, left: float, right: float) -> float:

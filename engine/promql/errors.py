@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+SHOWN = 40
+"""So many characters of a text are repeated in a message about it."""
+
+
+def shown(text: str) -> str:
+    """Return `text` in quotes, cut where it is long."""
+    return repr(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+
 
 class ParseError(ValueError):
     """The text is not an expression, or its types do not fit.

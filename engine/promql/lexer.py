@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.promql.errors import ParseError
+from engine.promql.errors import ParseError, shown
 
 
 class Kind(StrEnum):
@@ -101,5 +101,5 @@ def _number(text: str, place: int) -> Token:
     if end < len(text) and WORD.match(text, end):
         while end < len(text) and WORD.match(text, end):
             end += 1
-        raise ParseError(f"'{text[place:end]}' is neither a number nor a duration", place, end, text)
+        raise ParseError(f"{shown(text[place:end])} is neither a number nor a duration", place, end, text)
     return Token(Kind.NUMBER, text[place:end], place, end)

@@ -9,7 +9,7 @@ from engine.promql.block import Matcher, MatchOperator
 from engine.promql.check import AGGREGATIONS, check, known_function
 from engine.promql.cursor import Cursor
 from engine.promql.durations import NoDurationError, seconds
-from engine.promql.errors import ParseError
+from engine.promql.errors import ParseError, shown
 from engine.promql.lexer import Kind, Token, tokenize
 from engine.promql.literals import LONGEST_DURATION, read_duration
 from engine.promql.patterns import PatternError, compile_pattern
@@ -139,7 +139,7 @@ class Parser(Cursor):
         token = self.take()
         include = self.labels() if self.sees("(") else ()
         if on and (twice := [label for label in include if label in labels]):
-            message = f"label {twice[0]!r} stands in on(...) and in {token.text}(...) at once"
+            message = f"label {shown(twice[0])} stands in on(...) and in {token.text}(...) at once"
             raise self.error(message, (token.start, self.behind))
         return answers, Matching(on, labels, Side(token.text.lower()), include)
 
@@ -192,7 +192,7 @@ class Parser(Cursor):
         if self.sees("("):
             return self.call(token)
         if word in NO_METRIC:
-            raise self.error(f"unexpected {token.text!r}: expected an expression", (token.start, token.end))
+            raise self.error(f"unexpected {shown(token.text)}: expected an expression", (token.start, token.end))
         return self.selector(token.text, token.start)
 
     def call(self, token: Token) -> Call:
@@ -303,7 +303,7 @@ class Parser(Cursor):
         try:
             value = seconds(node)
         except NoDurationError as wrong:
-            raise self.error(f"{wrong}, such as 5m", wrong.node.span) from None
+            raise self.error(str(wrong), wrong.node.span) from None
         if value is None:
             return node
         exact = read_duration(self.text[slice(*span)])

@@ -131,6 +131,13 @@ def test_what_is_too_long_or_too_deep_is_refused_at_once(text: str) -> None:
     assert time.perf_counter() - begun < 2
 
 
+@pytest.mark.parametrize("text", ["1" * 9_000 + "z", "x[" + "1y" * 9_000 + "]", "x " + "y" * 9_000, "f" * 9_000 + "()"])
+def test_a_message_does_not_repeat_a_flood(text: str) -> None:
+    error = refusal(text)
+    assert error is not None
+    assert len(error.message) < 200
+
+
 def test_a_tree_of_the_greatest_depth_can_be_printed_bound_and_evaluated() -> None:
     text = "abs(" * (MAX_DEPTH - 1) + "x" + ")" * (MAX_DEPTH - 1)
     tree = bind(parse(text), [Matcher("a", MatchOperator.EQUAL, "b")])
