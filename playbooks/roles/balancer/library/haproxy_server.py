@@ -64,7 +64,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 # A semicolon or a newline would begin another command on the runtime socket, and a slash another backend.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\[\]-]{0,199}")
-MAINT, DRAIN = 0x01 | 0x02 | 0x04 | 0x20, 0x08 | 0x10  # bits of srv_admin_state: forced, inherited or by configuration
+# Bits of srv_admin_state. The one for "maintenance by configuration", 0x04, stays when a server is made ready: it says nothing.
+MAINT, DRAIN = 0x63, 0x18
 REPLY_LIMIT = 1 << 20
 
 
