@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from engine.model.decision import Entry
 from engine.model.standing import Pause
@@ -42,7 +43,7 @@ def address(where: str | Path) -> URL:
     if isinstance(where, str) and "://" in where:
         try:
             return make_url(where)
-        except ValueError as error:
+        except ArgumentError as error:
             raise RecordError(f"not a database URL: {error}", path="record", fix="write a path, or a URL") from error
     return URL.create("sqlite", database=str(where))
 

@@ -38,9 +38,11 @@ def guarded(path: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise explained(error, path) from error
     except RowError as error:
-        raise RecordError(f"a row cannot be read: {error}", path=path, fix="restore a backup") from error
+        raise RecordError(f"a value does not fit: {error}", path=path, fix="report it, with this line") from error
     except SQLAlchemyError as error:
         raise RecordError(str(error), path=path, fix="check the record's address") from error
+    except ImportError as error:
+        raise RecordError(str(error), path=path, fix="install the driver of this database") from error
     except OSError as error:
         raise RecordError(error.strerror or str(error), path=path, fix="check the path and its rights") from error
 

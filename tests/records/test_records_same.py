@@ -87,7 +87,7 @@ def rows(standing: Standing) -> Standing:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps=STEPS)
 def test_a_database_does_what_the_record_in_memory_does(steps: list[dict[str, Any]]) -> None:
     memory = MemoryRecords()
