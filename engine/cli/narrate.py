@@ -1,0 +1,111 @@
+"""What happens, as it happens: entries of the record and playbook tasks, one line each, for a terminal or a log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.cli.output import clean
+from engine.model.execution import Execution, TaskEvent
+from engine.records.history import History, Logged
+
+STYLES = {
+    "alert": "yellow",
+    "fault": "bold magenta",
+    "decision": "bold cyan",
+    "execution": "blue",
+    "verification": "green",
+    "outcome": "bold green",
+    "operator": "bold",
+    "engine": "dim",
+}
+TASKS = {"ok": "green", "changed": "yellow", "failed": "bold red", "unreachable": "bold red", "skipped": "dim"}
+INDENT = " " * 22
+
+
+class Narrator:
+    """Prints what is new in the record since it was last asked; `zero` is the time that the clock in front counts from."""
+
+    def __init__(self, history: History, console: Any, zero: float, *, incident: str | None = None) -> None:
+        self.history = history
+        self.console = console
+        self.zero = zero
+        self.incident = incident
+        newest = history.entries(limit=1)
+        self._entry = newest[-1].number if newest and incident is None else 0
+        self._events: dict[str, int] = {}
+
+    def poll(self) -> None:
+        """Print every new entry and every new task event, in the order in which they happened."""
+        lines: list[tuple[float, int, Logged | tuple[Execution, TaskEvent]]] = []
+        for logged in self.history.entries(after=self._entry, incident=self.incident):
+            self._entry = max(self._entry, logged.number)
+            lines.append((logged.at, 0, logged))
+        for execution in self.history.executions(since=self.zero, incident=self.incident):
+            for event in self.history.events_of(execution.id, self._events.get(execution.id, 0)):
+                self._events[execution.id] = event.number
+                lines.append((event.at, 1, (execution, event)))
+        for _, _, line in sorted(lines, key=lambda each: each[:2]):
+            if isinstance(line, Logged):
+                self.entry(line)
+            else:
+                self.event(*line)
+
+    def say(self, at: float, kind: str, text: str, style: str = "") -> None:
+        """Print one line."""
+        from rich.text import Text
+
+        head = Text(f"{at - self.zero:7.1f}s ", style="dim")
+        head.append(f"{kind:<13}", style=STYLES.get(kind, "bold"))
+        head.append(clean(text), style=style)
+        self.console.print(head)
+
+    def more(self, text: str, style: str = "dim") -> None:
+        """Print a line that belongs to the one before."""
+        from rich.padding import Padding
+        from rich.text import Text
+
+        self.console.print(Padding(Text(clean(text), style=style), (0, 0, 0, len(INDENT))))
+
+    def entry(self, logged: Logged) -> None:
+        """Print an entry of the record."""
+        entry = logged.entry
+        bad = entry.kind == "outcome" and entry.code not in ("resolved", "self_healed")
+        self.say(logged.at, entry.kind, entry.sentence, "red" if bad else "")
+        match entry.kind:
+            case "fault":
+                for line in strings(entry.data.get("evidence")):
+                    self.more(f"· {line}")
+                for other in mappings(entry.data.get("others")):
+                    self.more(f"· also looked at: {other['resource']} of {other['node']} (score {other['score']})")
+            case "decision":
+                verdicts = mappings(entry.data.get("verdicts"))
+                allowed = [f"✓ {each['guard']}: {each['sentence']}" for each in verdicts if each["allowed"]]
+                if allowed:
+                    self.more("  ".join(allowed))
+                for each in verdicts:
+                    if not each["allowed"]:
+                        self.more(f"✗ {each['guard']}: {each['sentence']}", "red")
+
+    def event(self, execution: Execution, event: TaskEvent) -> None:
+        """Print a task as it runs."""
+        if event.kind in TASKS:
+            text = f"{event.host}: {event.task or 'task'} … {event.kind}"
+            self.say(event.at, "task", text, TASKS[event.kind])
+            if event.kind in ("failed", "unreachable") and event.text:
+                self.more(event.text, "red")
+        elif event.kind == "step_started":
+            self.say(
+                event.at, "playbook", f"{event.text or execution.remedy} on {', '.join(sorted(execution.targets))}"
+            )
+        elif event.kind == "message":
+            self.more(event.text)
+
+
+def strings(value: object) -> list[str]:
+    """Return the texts in a list of the record."""
+    return [str(each) for each in value] if isinstance(value, list | tuple) else []
+
+
+def mappings(value: object) -> list[dict[str, Any]]:
+    """Return the mappings in a list of the record."""
+    return [dict(each) for each in value if hasattr(each, "items")] if isinstance(value, list | tuple) else []

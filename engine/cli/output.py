@@ -1,0 +1,115 @@
+"""Results on stdout, in the form that was asked for; progress and remarks on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
+import click
+
+FORMATS = ("table", "json", "jsonl", "yaml")
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How results are printed."
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: its head, and the text of a row."""
+
+    head: str
+    text: Callable[[Any], object]
+    style: str = ""
+    right: bool = False
+
+
+def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: str = "nothing to show") -> None:
+    """Print rows: a table for people, whole objects for programs."""
+    if output != "table":
+        emit([plain(row) for row in rows], output)
+        return
+    if not rows:
+        click.echo(empty, err=True)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.head, justify="right" if column.right else "left", style=column.style, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean(str(column.text(row)))) for column in columns))
+    console().print(table)
+
+
+def emit(value: object, output: str) -> None:
+    """Print a value as JSON, JSON lines or YAML."""
+    value = plain(value)
+    if output == "jsonl":
+        for each in value if isinstance(value, list) else [value]:
+            click.echo(json.dumps(each, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON can say it; NaN and infinities as text."""
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name.rstrip("_"): plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, frozenset | set):
+        return sorted(plain(each) for each in value)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return [plain(each) for each in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def clean(text: str) -> str:
+    """Return text without control characters: names from elsewhere must not steer a terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
+def console(*, stderr: bool = False) -> Any:
+    """Return a rich console for stdout or stderr; wide enough for whole lines where nobody looks."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 200
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def note(text: str) -> None:
+    """Say something that is not a result."""
+    click.echo(clean(text), err=True)
+
+
+def ago(seconds: float) -> str:
+    """Return a span of time as people say it: 4s, 12m, 3h, 2d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def moment(time: float | None) -> str:
+    """Return a time as local date and time to the second; "-" for none."""
+    if time is None:
+        return "-"
+    import datetime as dt
+
+    return dt.datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
