@@ -42,6 +42,7 @@ class Playback:
                 return None
             case "playbook_on_play_start":
                 self.play = str(data.get("name") or data.get("pattern") or "")
+                self._complain(name, str(event.get("stdout") or ""))  # our callback prints why it refuses a play
                 return {"kind": "play_started", "task": self.play}
             case "playbook_on_no_hosts_matched":
                 self.unmatched.append(self.play)
@@ -63,8 +64,8 @@ class Playback:
         if name == "error" and self.play:
             return None  # it comes again as the result of a task
         if name != "warning" and sum(map(len, self.complaints)) < _LONGEST:
-            self.complaints.append(text[:_LONGEST])
-        return {"kind": "message", "text": text[:_LONGEST]}
+            self.complaints.append(_excerpt(text))
+        return {"kind": "message", "text": _excerpt(text)}
 
 
 def _host(data: Mapping[str, Any]) -> str:
@@ -77,7 +78,10 @@ def _task(data: Mapping[str, Any]) -> str:
 
 def _result(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     result = data.get("res")
-    result = result if isinstance(result, Mapping) else {}
+    if not isinstance(result, Mapping):
+        result = {}
+    elif not result:
+        result = {"msg": "its result was too large to be read"}
     if kind == "ok" and result.get("changed"):
         kind = "changed"
     facts: dict[str, Any] = {"action": str(data.get("task_action") or "")}
@@ -103,15 +107,24 @@ def _text(kind: str, result: Mapping[str, Any]) -> str:
     elif kind == "skipped":
         parts += [_words(result.get("skip_reason"))]
     parts += [_diff(result.get("diff"))]
-    return "\n".join(part for part in parts if part)[:_LONGEST]
+    return "\n".join(part for part in parts if part)
 
 
 def _words(value: Any) -> str:
     if value is None or value == "":
         return ""
-    if isinstance(value, str):
-        return value.strip()[:_LONGEST]
-    return json.dumps(scrub.redacted(value), ensure_ascii=False, default=str)[:_LONGEST]
+    if not isinstance(value, str):
+        value = json.dumps(scrub.redacted(value), ensure_ascii=False, default=str)
+    return _excerpt(value.strip())
+
+
+def _excerpt(text: str) -> str:
+    """Return the beginning and the end of a long text in whole lines: half a secret could not be recognized."""
+    if len(text) <= _LONGEST:
+        return text
+    half = _LONGEST // 2
+    head, tail = text[:half].rpartition("\n")[0], text[-half:].partition("\n")[2]
+    return f"{head}\n… {len(text)} characters in all …\n{tail}"
 
 
 def _failed_items(results: Any) -> str:
@@ -138,4 +151,4 @@ def _diff(diff: Any) -> str:
             before, after = _words(one.get("before")), _words(one.get("after"))
             lines = ([f"@@ {header}"] if header else []) + [f"-{line}" for line in before.splitlines()[:200]]
             parts.append("\n".join([*lines, *(f"+{line}" for line in after.splitlines()[:200])]))
-    return "\n".join(parts)[:_LONGEST]
+    return "\n".join(parts)

@@ -61,6 +61,15 @@ def read(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def read_list(path: Path) -> list[str]:
+    """Return the JSON list of texts in a file; empty when there is no such file, or it holds no such thing."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [str(one) for one in content] if isinstance(content, list) else []
+
+
 def stamp() -> dict[str, Any]:
     """Return this moment as one that no change of the wall clock moves: which boot, and how long after it."""
     return {"boot": _BOOT.read_text().strip(), "since_boot": time.clock_gettime(time.CLOCK_BOOTTIME)}

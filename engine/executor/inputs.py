@@ -15,7 +15,7 @@ _PATTERN = re.compile(r"[,:!&*?\[\]~{}'\"\\$|;<>()`\s\x00-\x1f\x7f]")
 _GROUPS = frozenset({"all", "ungrouped"})
 
 
-class Refused(ValueError):
+class Refused(ValueError):  # noqa: N818 - an answer, not a mishap
     """What was ordered is not run, and why, in a sentence for people."""
 
 
@@ -58,7 +58,7 @@ def find_playbook(name: str, folders: Sequence[Path]) -> Path:
 class _Dumper(yaml.SafeDumper):
     """Writes every text as `!unsafe`: Ansible never reads a template in it."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - what yaml calls
         return True
 
 

@@ -46,7 +46,7 @@ class Journal:
 
     def __init__(self, path: Path, scrubber: Scrubber) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._scrubber = scrubber
+        self.scrubber = scrubber
         self._written = 0
         self._cut = False
         self._torn = False
@@ -82,7 +82,7 @@ class Journal:
             self._append(self._line("message", step, "", "", "output was cut: there was too much of it to keep", {}))
 
     def _safe(self, text: str) -> str:
-        return printable(self._scrubber(text))
+        return printable(self.scrubber(text))
 
     def _line(self, kind: str, step: int, host: str, task: str, text: str, data: Mapping[str, Any]) -> bytes:
         event = {

@@ -62,7 +62,7 @@ def _read(pid: int) -> Process | None:
 
 def running() -> dict[int, Process]:
     """Return every process that runs, by its number; one that is dead and not yet reaped does not run."""
-    pids = (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
+    pids = (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
     return {process.pid: process for pid in pids if (process := _read(pid)) is not None}
 
 

@@ -35,6 +35,7 @@ class Running:
 
     pid: int
     pipe: int
+    learn: Callable[[list[str]], None]
     open: bool = True
     ended: bool = False
     end: Mapping[str, Any] | None = None
@@ -64,6 +65,8 @@ class Running:
             told = json.loads(line)
             if "end" in told:
                 self.end = told["end"]
+            elif "secrets" in told:
+                self.learn(told["secrets"])
             else:
                 self._lines.append(told)
 
@@ -104,14 +107,17 @@ class Running:
             self.listen(1.0)
 
 
-def fork(work: Callable[[int], None]) -> Running:
-    """Do the work in a process of its own, which dies with this one; it is given the pipe that is listened to."""
+def fork(work: Callable[[int], None], learn: Callable[[list[str]], None]) -> Running:
+    """Do the work in a process of its own, which dies with this one; it is given the pipe that is listened to.
+
+    Secrets that it tells of are handed to `learn` before any event that it tells after them.
+    """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     pid = os.fork()
     if pid:
         os.close(writing)
-        return Running(pid, reading)
+        return Running(pid, reading, learn)
     status = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

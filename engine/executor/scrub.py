@@ -86,6 +86,7 @@ class Scrubber:
         self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def __call__(self, text: str) -> str:
+        """Return the text with everything that should not be shown hidden."""
         if self._pattern is not None:
             text = self._pattern.sub(HIDDEN, text)
         text = _BLOCK.sub(HIDDEN, text)

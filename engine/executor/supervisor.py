@@ -91,7 +91,7 @@ class Supervisor:
         begun = time.monotonic()
         private = self._folder.step(step.number)
         private.mkdir(mode=0o700, parents=True)
-        run = running.fork(lambda pipe: worker.run(step, self._order, private, pipe))
+        run = running.fork(lambda pipe: worker.run(step, self._order, private, pipe), self._journal.scrubber.learn)
         ending = self._follow(step, run, begun + step.timeout)
         if not self._contain(step, run):
             self.contained = False
@@ -104,7 +104,7 @@ class Supervisor:
 
     def _follow(self, step: Step, run: Running, deadline: float) -> Ending | None:
         """Write down events until the step is over; return how it was ended when it has not ended by itself."""
-        abandoned: float | None = None
+        look, stray = time.monotonic() + _STRAY, False
         while not run.over:
             self._hear(step, run, _LOOK)
             if self.canceled():
@@ -112,10 +112,12 @@ class Supervisor:
             now = time.monotonic()
             if now >= deadline:
                 return Ending(ExecutionState.TIMEOUT, f"{step.name} took longer than {step.timeout:g} s")
-            abandoned = (abandoned or now) if run.abandoned() else None
-            if abandoned is not None and now - abandoned > _STRAY:
-                # What the playbook left in the background holds its terminal, and ansible-runner waits for that.
-                self._end_others(step, run)
+            if now >= look:
+                look = now + _STRAY
+                if stray and run.abandoned():
+                    # What the playbook left in the background holds its terminal, and ansible-runner waits for that.
+                    self._end_others(step, run)
+                stray = run.abandoned()
         return None
 
     def _hear(self, step: Step, run: Running, seconds: float) -> None:
@@ -162,6 +164,7 @@ def supervise(folder: Folder, order: Order) -> None:
     with folder.locked(wait=True):
         if folder.tombstone.exists() or folder.result.exists():
             return
+        folder.lock.write_text(f"{os.getpid()}\n")  # for people: that it is locked is what counts
         started_at = time.time()
         processes.adopt_orphans()
         scrubber = Scrubber(order.secrets())

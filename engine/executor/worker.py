@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.executor import folder as folders
 from engine.executor.events import Playback
 from engine.executor.inputs import Step
 from engine.executor.journal import printable
@@ -26,8 +27,10 @@ _PASSED = frozenset(
     {"HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"}
 )
 _PASSED_PREFIXES = ("LC_", "ANSIBLE_")
-_LARGEST_RESULT = str(4 << 20)
-_TAIL = 2048
+_LARGEST_RESULT = str(32 << 20)
+_PLUGINS = Path(__file__).parent / "plugins"
+_LONGEST_PRINT = 64 << 10
+_MOST_COMPLAINTS = 16 << 10
 
 
 def passed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -35,17 +38,25 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
 
 
-def environment(order: Order, private: Path) -> dict[str, str]:
+def search_path(known: str) -> str:
+    """Return where programs are looked for: first beside the interpreter, whether or not anybody has activated it."""
+    return f"{Path(sys.executable).parent}:{known or '/usr/local/bin:/usr/bin:/bin'}"
+
+
+def environment(step: Step, order: Order, private: Path) -> dict[str, str]:
     """Return the environment of ansible-playbook: what was ordered, the execution's mark, and our ways."""
-    folder = str(Path(sys.executable).parent)  # ansible-playbook lies there, whether or not anybody has activated it
-    found = {"PATH": "/usr/local/bin:/usr/bin:/bin", **order.environment}
+    found = order.environment
     return {
         "ANSIBLE_NOCOWS": "1",
         "ANSIBLE_NOCOLOR": "1",
         **found,
-        "PATH": f"{folder}:{found['PATH']}",
+        "PATH": search_path(found.get("PATH", "")),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_CALLBACK_PLUGINS": ":".join(filter(None, (str(_PLUGINS), found.get("ANSIBLE_CALLBACK_PLUGINS")))),
+        "ANSIBLE_STDOUT_CALLBACK": "mendbook_quiet",
+        "MENDBOOK_HOSTS": json.dumps(step.hosts),
+        "MENDBOOK_SECRETS": str(private / "env" / "secrets"),
         "MAX_EVENT_RES": _LARGEST_RESULT,
         "PYTHONUNBUFFERED": "1",
         MARK: order.id,
@@ -86,9 +97,14 @@ class _Teller:
         self._thread = threading.Thread(target=self._tell, daemon=True)
         self._thread.start()
 
+    def learn(self, secrets: list[str]) -> None:
+        """Hide these from now on, here and in the journal."""
+        self._scrubber.learn(secrets)
+        self._queue.put(({"secrets": secrets}, ""))
+
     def tell(self, line: dict[str, Any] | None, output: str = "") -> None:
         """Hand over an event, and what was printed for it."""
-        self._queue.put((line, output[: 64 << 10]))
+        self._queue.put((line, output if len(output) <= _LONGEST_PRINT else f"… {len(output)} characters …"))
 
     def close(self) -> None:
         """Return when everything was handed over."""
@@ -116,12 +132,12 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
 
     The last line is `{"end": {"rc": …, "stats": …, "unmatched": […], "complaints": "…"}}`; when it is missing, this process was killed.
     """
-    variables = environment(order, private)
+    variables = environment(step, order, private)
     os.environ.clear()
     os.environ.update(variables)
     import ansible_runner.interface  # noqa: PLC0415 - a third of a second that the supervisor need not wait for
     from ansible_runner.exceptions import AnsibleRunnerException  # noqa: PLC0415
-    from pexpect.exceptions import ExceptionPexpect  # noqa: PLC0415
+    from ansible_runner.runner import pexpect  # noqa: PLC0415 - its own, which has no types
 
     (private / "tmp").mkdir(mode=0o700, parents=True)
     _write(private / "env" / "extravars", step.variables)
@@ -131,6 +147,8 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
     playback = Playback()
 
     def hear(event: dict[str, Any]) -> bool:
+        if event.get("event") == "playbook_on_play_start":
+            teller.learn(folders.read_list(private / "env" / "secrets"))
         teller.tell(playback.read(event), str(event.get("stdout") or ""))
         return False  # keep no file of it
 
@@ -160,9 +178,9 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
             runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)  # runner would switch it off
         runner.run()
         code = runner.rc
-    except (AnsibleRunnerException, ExceptionPexpect, OSError, ValueError) as error:
+    except (AnsibleRunnerException, pexpect.exceptions.ExceptionPexpect, OSError, ValueError) as error:
         trouble = f"ansible-runner: {type(error).__name__}: {error}"
-    complaints = "\n".join([*playback.complaints, *([trouble] if trouble else [])])[-_TAIL * 8 :]
+    complaints = "\n".join([*playback.complaints, *([trouble] if trouble else [])])[-_MOST_COMPLAINTS:]
     end = {"rc": code, "stats": playback.stats, "unmatched": playback.unmatched, "complaints": complaints}
     teller.tell({"end": end})
     teller.close()

@@ -1,0 +1,146 @@
+"""What a playbook is, as one number: it changes when the playbook or anything that it names changes.
+
+Read statically: roles and files by their written names. A name that is only known when it runs (`{{ … }}`) stands for
+all roles of the folder. What comes from collections counts by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_BESIDE = ("library", "module_utils", "action_plugins", "filter_plugins", "lookup_plugins", "test_plugins")
+_VARIABLES = ("group_vars", "host_vars")
+_ROLE_TASKS = ("import_role", "include_role")
+_FILE_TASKS = ("import_tasks", "include_tasks", "import_playbook", "include_vars")
+_PREFIXES = ("", "ansible.builtin.", "ansible.legacy.")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads Ansible's YAML; its own tags (`!vault`, `!unsafe`) do not matter here."""
+
+
+def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+    match node:
+        case yaml.ScalarNode():
+            return loader.construct_scalar(node)
+        case yaml.SequenceNode():
+            return loader.construct_sequence(node, deep=True)
+        case yaml.MappingNode():
+            return loader.construct_mapping(node, deep=True)
+    return None
+
+
+_Loader.add_multi_constructor("!", _untagged)
+
+
+def digest(playbooks: Sequence[Path]) -> str:
+    """Return a SHA-256 in hexadecimal over playbooks and what they name; raises OSError when a playbook cannot be read.
+
+    It does not depend on where the folders lie, nor on the order of the playbooks.
+    """
+    parts: set[tuple[str, str]] = set()
+    for playbook in playbooks:
+        playbook.read_bytes()
+        folder = playbook.parent
+        for path in {playbook, *_references(playbook, folder, set()), *_surroundings(folder)}:
+            parts.add((_relative(path, folder), hashlib.sha256(path.read_bytes()).hexdigest()))
+        parts.update(("name", name) for name in _names(playbook))
+    whole = hashlib.sha256()
+    for name, content in sorted(parts):
+        whole.update(f"{len(name)}:{name}:{content}\n".encode())
+    return whole.hexdigest()
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
+            yield path
+
+
+def _surroundings(folder: Path) -> Iterator[Path]:
+    for name in (*_BESIDE, *_VARIABLES):
+        yield from _below(folder / name)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a SafeLoader, with the tags of Ansible
+    except (OSError, yaml.YAMLError, ValueError):
+        return None  # what cannot be read names nothing; its bytes count all the same
+
+
+def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
+    waiting = [content]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as mapping:
+                yield mapping
+                waiting.extend(mapping.values())
+            case list() as items:
+                waiting.extend(items)
+
+
+def _roles(content: Any) -> Iterator[str]:
+    for mapping in _mappings(content):
+        for key in ("roles", "dependencies"):
+            for role in mapping.get(key) or () if isinstance(mapping.get(key), list) else ():
+                yield str(role.get("role") or role.get("name") or "") if isinstance(role, Mapping) else str(role)
+        for key in (prefix + task for prefix in _PREFIXES for task in _ROLE_TASKS):
+            if isinstance(mapping.get(key), Mapping):
+                yield str(mapping[key].get("name") or "")
+
+
+def _files(content: Any) -> Iterator[str]:
+    for mapping in _mappings(content):
+        for key in (prefix + task for prefix in _PREFIXES for task in _FILE_TASKS):
+            match mapping.get(key):
+                case str() as name:
+                    yield name
+                case Mapping() as options:
+                    yield str(options.get("file") or "")
+        for key in ("vars_files", "src", "script"):
+            match mapping.get(key):
+                case str() as name:
+                    yield name
+                case list() as names:
+                    yield from map(str, names)
+
+
+def _names(playbook: Path) -> set[str]:
+    return set(filter(None, _roles(_read(playbook))))
+
+
+def _references(source: Path, folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Yield the files that a YAML file names, and those that these name."""
+    content = _read(source)
+    for name in filter(None, _roles(content)):
+        roles = (
+            (folder / "roles").iterdir() if "{{" in name and (folder / "roles").is_dir() else [folder / "roles" / name]
+        )
+        for role in roles:
+            if role not in seen:
+                seen.add(role)
+                yield from _role(role, folder, seen)
+    for name in filter(None, _files(content)):
+        for base in (source.parent, folder, folder / "files", folder / "templates"):
+            path = base / name
+            if "{{" not in name and path.is_file() and path not in seen:
+                seen.add(path)
+                yield path
+                yield from _references(path, folder, seen)
+
+
+def _role(role: Path, folder: Path, seen: set[Path]) -> Iterator[Path]:
+    for path in _below(role):
+        yield path
+        if path.suffix in (".yml", ".yaml"):
+            yield from _references(path, folder, seen)
