@@ -186,8 +186,18 @@ def experimental(expr: Expression) -> tuple[Remark, ...]:
                 remarks.append(Remark(f"{name} is experimental", node.span))
             case Aggregation(operator="limitk" | "limit_ratio" as name):
                 remarks.append(Remark(f"{name} is experimental", node.span))
-            case Selector(offset=duration) | RangeSelector(range=duration) | Subquery(range=duration) if not isinstance(
-                duration, int
-            ):
-                remarks.append(Remark("arithmetic in durations is experimental", duration.span))
+        computed = (duration for duration in _durations(node) if not isinstance(duration, int))
+        remarks.extend(Remark("arithmetic in durations is experimental", duration.span) for duration in computed)
     return tuple(remarks)
+
+
+def _durations(node: Expression) -> tuple[Duration, ...]:
+    match node:
+        case Selector(offset=offset):
+            return (offset,)
+        case RangeSelector(range=reach):
+            return (reach,)
+        case Subquery(range=reach, step=step, offset=offset):
+            return (reach, offset) if step is None else (reach, step, offset)
+        case _:
+            return ()

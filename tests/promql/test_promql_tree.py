@@ -106,6 +106,7 @@ def test_what_cannot_be_evaluated_here_is_known_beforehand() -> None:
         ("mad_over_time(x[5m])", 1),
         ("limitk(1, x) + limit_ratio(0.5, x)", 2),
         ("x[5m * step()]", 1),
+        ("x[5m:step()] offset (2 * step())", 2),
         ("first_over_time(x[5m]) > step()", 2),
         ("rate(x[5m]) > 0 and topk(1, x)", 0),
     ],
