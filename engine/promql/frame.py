@@ -19,7 +19,7 @@ from engine.promql.values import Grid, Indexes, Value, empty_grid
 
 LARGEST_GATHERING = 1 << 22
 """Samples that overlapping windows may copy at a time."""
-LARGEST_GRID = 20_000_000
+LARGEST_GRID = 5_000_000
 """Series times instants that one part of an expression may have."""
 
 
