@@ -48,6 +48,15 @@ class Tick:
     lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What stands in the record, what is to be seen, and what a tick would make of it."""
+
+    standing: Standing
+    scene: Scene
+    changes: tuple[Change, ...]
+
+
 class Controller:
     """Brings the fleet one step closer to healthy with every tick."""
 
@@ -79,6 +88,17 @@ class Controller:
         Safe to repeat and safe to kill: every change is committed before its effect begins, and a change that lost
         the race has no effect.
         """
+        look = self.look()
+        done: list[Change] = []
+        for change in look.changes:
+            if not self.records.commit(change):
+                break
+            self.perform(change.effect)
+            done.append(change)
+        return Tick(look.scene.now, look.scene.alerts, tuple(done), lost=len(done) < len(look.changes))
+
+    def look(self) -> Look:
+        """Return what is to be seen and what a tick would commit now; nothing is decided by looking."""
         declared = self.declared()
         now = self.clock.now()
         standing = self.records.standing(now)
@@ -102,14 +122,7 @@ class Controller:
             jump=self.jump(now, declared.catalog.limits.interval),
             automatic=self.automatic,
         )
-        done: list[Change] = []
-        changes = plan(scene, standing)
-        for change in changes:
-            if not self.records.commit(change):
-                break
-            self.perform(change.effect)
-            done.append(change)
-        return Tick(now, alerts, tuple(done), lost=len(done) < len(changes))
+        return Look(standing, scene, plan(scene, standing))
 
     def answer(self, queries: Sequence[Query], now: float) -> dict[str, Answer]:
         """Return the answers by the text of their expressions."""
@@ -180,20 +193,27 @@ def next_beat(start: float, beat: int, interval: float, clock: Clock) -> int:
     return max(beat + 1, int((clock.now() - start) / interval) + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """A source and the seconds between two of its collections."""
+
+    source: Source
+    interval: float
+
+
 class Collector:
     """Collects from every source at its own pace, in a thread each, into the samples."""
 
-    def __init__(self, sources: Sequence[Source], samples: Samples, clock: Clock, interval: float) -> None:
+    def __init__(self, sources: Sequence[Paced], samples: Samples, clock: Clock) -> None:
         self.sources = sources
         self.samples = samples
         self.clock = clock
-        self.interval = interval
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def once(self) -> None:
         """Collect from every source once, side by side, and return when all have come back."""
-        threads = [threading.Thread(target=self._collect, args=(source,), daemon=True) for source in self.sources]
+        threads = [threading.Thread(target=self._collect, args=(paced.source,), daemon=True) for paced in self.sources]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -201,24 +221,23 @@ class Collector:
 
     def start(self) -> None:
         """Begin to collect."""
-        for source in self.sources:
-            thread = threading.Thread(target=self._run, args=(source,), daemon=True, name=type(source).__name__)
+        for paced in self.sources:
+            thread = threading.Thread(target=self._run, args=(paced,), daemon=True, name=type(paced.source).__name__)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop; returns when every source came back."""
+        """Stop; returns when every source came back, or is past its time."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=2 * self.interval + 5)
+        for thread, paced in zip(self._threads, self.sources, strict=False):
+            thread.join(timeout=2 * paced.interval + 5)
 
-    def _run(self, source: Source) -> None:
-        start = self.clock.now()
-        beat = 0
+    def _run(self, paced: Paced) -> None:
+        start, beat = self.clock.now(), 0
         while not self._stop.is_set():
-            self._collect(source)
-            beat = next_beat(start, beat, self.interval, self.clock)
-            self._stop.wait(max(0.0, start + beat * self.interval - self.clock.now()))
+            self._collect(paced.source)
+            beat = next_beat(start, beat, paced.interval, self.clock)
+            self._stop.wait(max(0.0, start + beat * paced.interval - self.clock.now()))
 
     def _collect(self, source: Source) -> None:
         try:

@@ -8,11 +8,11 @@ from engine.core.guards import ESCALATE, GUARDS, Case, hold
 from engine.core.identity import identify
 from engine.model.decision import Decision, Escalate, Hold, Preparation, Run, Verdict
 from engine.model.execution import Execution
-from engine.model.incident import Incident
+from engine.model.incident import Alert, Incident
 from engine.model.runbook import Catalog, Remedy, Runbook
 
-Prepare = Callable[[Runbook, Remedy, Incident], Preparation]
-"""Resolves the hosts of a remedy's steps and renders their variables, for one incident."""
+Prepare = Callable[[Runbook, Remedy, Incident, Alert | None], Preparation]
+"""Resolves the hosts of a remedy's steps and renders their variables, for one incident and the alert behind it."""
 
 
 def choose(variants: tuple[str, ...], catalog: Catalog) -> Runbook | Verdict:

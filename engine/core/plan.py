@@ -327,10 +327,10 @@ def weigh(scene: Scene, findings: Findings, standing: Standing, incident: Incide
         )
         return chosen, Escalate("ladder_exhausted", f"{chosen.name}: {tried}")
     remedy = chosen.remedies[incident.rung]
-    prepared = scene.prepare(chosen, remedy, incident)
+    alert = strongest(scene.alerts, chosen, incident.target)
+    prepared = scene.prepare(chosen, remedy, incident, alert)
     if prepared.refusal is not None:
         return chosen, Hold((hold("targets", "refused", prepared.refusal),))
-    alert = strongest(scene.alerts, chosen, incident.target)
     return chosen, decide(case_for(scene, standing, chosen, remedy, prepared.steps, incident, target, alert=alert))
 
 

@@ -71,7 +71,7 @@ def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str,
         return refused(request, name, scene, draft, ["busy"], [f"{incident.id} is {incident.state} already"])
     if not runbook.remedies:
         return refused(request, name, scene, draft, ["no_remedy"], [f"{runbook.name} declares no remedy"])
-    prepared = scene.prepare(runbook, runbook.remedies[0], incident)
+    prepared = scene.prepare(runbook, runbook.remedies[0], incident, None)
     if prepared.refusal is not None:
         return refused(request, name, scene, draft, ["targets"], [prepared.refusal])
     steps = tuple(replace(each, vars={**each.vars, **request.vars}) for each in prepared.steps)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.controller import Controller, Declared
 from engine.model.decision import Change, Preparation
 from engine.model.execution import Execution, ExecutionState, PlannedStep, Report, TaskEvent
-from engine.model.incident import Incident
+from engine.model.incident import Alert, Incident
 from engine.model.labels import Batch, Labels, Sample
 from engine.model.runbook import (
     Catalog,
@@ -31,7 +31,7 @@ from engine.model.truth import Answer, Coverage, Query
 from tests.fakes.records import MemoryRecords
 
 
-class Crash(Exception):
+class Crash(Exception):  # noqa: N818  it is not an error of the engine's
     """The engine was killed here."""
 
 
@@ -187,7 +187,7 @@ def runbook(
     )
 
 
-def prepare(book: Runbook, remedy: Remedy, incident: Incident) -> Preparation:
+def prepare(book: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:
     steps = tuple(PlannedStep(each.playbook, (each.hosts or incident.target,), each.vars) for each in remedy.steps)
     return Preparation(steps)
 
