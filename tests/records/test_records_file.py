@@ -71,6 +71,15 @@ def test_a_reader_sees_the_record_and_cannot_write(path: Path, record: Record) -
         assert reader.standing(NOW).version == 2
 
 
+def test_a_reader_sees_a_record_that_no_one_has_open(path: Path) -> None:
+    with Record(path) as record:
+        assert record.commit(change(0, incident=incident()))
+    before = path.read_bytes()
+    with Record(path, read_only=True) as reader:
+        assert reader.standing(NOW).incidents == (incident(),)
+    assert path.read_bytes() == before
+
+
 def test_a_reader_does_not_begin_a_record(path: Path) -> None:
     with pytest.raises(RecordError, match="there is no record; it begins with the first"):
         Record(path, read_only=True)
