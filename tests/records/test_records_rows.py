@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.decision import Entry, Verdict
@@ -20,6 +20,7 @@ KINDS = [Alert, Incident, Attempt, Execution, TaskEvent, Entry, Verdict, Lock, P
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_noun_comes_back_as_it_was(kind: type[Any], data: st.DataObject) -> None:
     noun = data.draw(anything(kind))
