@@ -43,4 +43,6 @@ class Assembly:
             gone.pop(labels, None)
         self._parts = now
         self._series = tuple(chain.from_iterable(part.series for part in parts))
+        if not gone:
+            return Batch(at, self._series, values)
         return Batch(at, (*self._series, *gone), values + (STALE,) * len(gone))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import queue
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +16,7 @@ from yarl import URL
 from engine.model.labels import METRIC_NAME, Batch, Labels
 from engine.sources.assembly import Assembly, Part
 from engine.sources.page import MAX_BYTES, MAX_SAMPLES, PageError, PageLimits, PageReader
+from engine.sources.side_by_side import Job, Outcome, Refused, SideBySide
 
 HEADERS: Final = {
     "Accept": "text/plain;version=0.0.4;q=1,text/plain;q=0.9,*/*;q=0.1",
@@ -27,9 +26,6 @@ HEADERS: Final = {
 CONNECTIONS: Final = 512
 """Connections open at once: below the usual limit of 1,024 open files."""
 REDIRECTS: Final = 3
-SLACK: Final = 2.0
-"""Seconds beyond the longest timeout after which a collection ends whatever an endpoint does."""
-REASON_LENGTH: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +37,6 @@ class Endpoint:
     job: str
     labels: tuple[tuple[str, str], ...] = ()
     timeout: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came of asking an endpoint: its page, or the reason why there is none; and the seconds that took."""
-
-    data: bytes
-    error: str | None
-    seconds: float
 
 
 class ExpositionSource:
@@ -124,12 +111,12 @@ class Target:
             for name in ("up", "scrape_duration_seconds", "scrape_samples_scraped")
         )
 
-    def read(self, fetched: Fetched) -> tuple[tuple[Part, ...], str | None]:
+    def read(self, fetched: Outcome[bytes]) -> tuple[tuple[Part, ...], str | None]:
         """Return the samples about the endpoint and those of its page; or why there is no page."""
         error = fetched.error
         if error is None:
             try:
-                page = self._reader.read(fetched.data)
+                page = self._reader.read(fetched.result or b"")
             except PageError as wrong:
                 error = str(wrong)
             else:
@@ -138,86 +125,32 @@ class Target:
         return (Part(self._report, (0.0, fetched.seconds, 0.0)),), error
 
 
-class Refused(Exception):  # noqa: N818  # the page was; the message says why
-    """There is no page to read."""
-
-
 class Fetcher:
-    """An event loop in a thread of its own that fetches pages; reading them is the caller's, so that it delays no page."""
+    """Fetches pages side by side."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._tasks: set[asyncio.Task[Fetched]] = set()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="exposition", daemon=True)
-        self._thread.start()
-        self._session = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        self._side_by_side = SideBySide("exposition")
+        self._session = self._side_by_side.call(self._open())
 
     async def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=HEADERS,
-            timeout=aiohttp.ClientTimeout(total=None),  # each fetch has its own
+            timeout=aiohttp.ClientTimeout(total=None),  # each job has its own
             auto_decompress=False,  # by hand, so that a small answer cannot grow beyond all bounds
             trust_env=False,
         )
 
     def close(self) -> None:
-        """End the connections and the thread."""
-        asyncio.run_coroutine_threadsafe(self._session.close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """End the connections."""
+        self._side_by_side.call(self._session.close())
+        self._side_by_side.close()
 
-    def fetch(self, waits: Mapping[Endpoint, float], max_bytes: int) -> Iterator[tuple[Endpoint, Fetched]]:
-        """Yield what came of each endpoint, in the order in which they answer; `waits` says how long each may take."""
-        answers: queue.SimpleQueue[tuple[Endpoint, Fetched]] = queue.SimpleQueue()
-        begun = time.monotonic()
-        latest = begun + max(waits.values(), default=0.0) + SLACK
-        self._loop.call_soon_threadsafe(self._begin, waits, max_bytes, answers)
-        pending = dict(waits)
-        while pending:
-            try:
-                endpoint, fetched = answers.get(timeout=max(latest - time.monotonic(), 0.0))
-            except queue.Empty:
-                break
-            del pending[endpoint]
-            yield endpoint, fetched
-        for endpoint in pending:
-            yield endpoint, Fetched(b"", "not even a timeout in time", time.monotonic() - begun)
-
-    def _begin(
-        self,
-        waits: Mapping[Endpoint, float],
-        max_bytes: int,
-        answers: queue.SimpleQueue[tuple[Endpoint, Fetched]],
-    ) -> None:
-        begun = self._loop.time()
-        for endpoint, wait in waits.items():
-
-            def done(task: asyncio.Task[Fetched], endpoint: Endpoint = endpoint) -> None:
-                self._tasks.discard(task)
-                error = None if task.cancelled() else task.exception()
-                if task.cancelled() or error is not None:  # nothing foreseen, and still no reason to wait any longer
-                    answers.put((endpoint, Fetched(b"", reason(error), self._loop.time() - begun)))
-                else:
-                    answers.put((endpoint, task.result()))
-
-            task = self._loop.create_task(self._fetch(endpoint, wait, max_bytes))
-            self._tasks.add(task)
-            task.add_done_callback(done)
-
-    async def _fetch(self, endpoint: Endpoint, wait: float, max_bytes: int) -> Fetched:
-        begun = self._loop.time()
-        data, error = b"", None
-        try:
-            async with asyncio.timeout(wait):
-                data = await self._page(endpoint.url, max_bytes)
-        except TimeoutError:
-            error = f"no whole page within {wait:g} s"
-        except (Refused, aiohttp.ClientError, OSError, ValueError, zlib.error) as problem:
-            error = reason(problem)
-        return Fetched(data, error, self._loop.time() - begun)
+    def fetch(self, waits: Mapping[Endpoint, float], max_bytes: int) -> Iterator[tuple[Endpoint, Outcome[bytes]]]:
+        """Yield each endpoint's page, in the order in which they answer; `waits` says how long each may take."""
+        jobs = {one: Job(partial(self._page, one.url, max_bytes), wait) for one, wait in waits.items()}
+        return self._side_by_side.round(jobs)
 
     async def _page(self, address: str, max_bytes: int) -> bytes:
         url = URL(address)
@@ -259,10 +192,3 @@ async def body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if inflate is not None and not inflate.eof:
         raise Refused("compressed data ends too soon")
     return bytes(data)
-
-
-def reason(error: BaseException | None) -> str:
-    """Say in one line of bounded length what went wrong."""
-    text = " ".join(str(error or "").split())
-    name = type(error).__name__ if error is not None else "canceled"
-    return (text if isinstance(error, Refused) else f"{name}: {text}" if text else name)[:REASON_LENGTH]

@@ -141,8 +141,8 @@ def test_hundreds_of_endpoints_are_on_time_whatever_some_of_them_do(served, sour
         "/cut": "Payload",
         "/garbage": "",
         "/headers": "",
-        "/slow": "no whole page within 1 s",
-        "/silent": "no whole page within 1 s",
+        "/slow": "no whole answer within 1 s",
+        "/silent": "no whole answer within 1 s",
         "/missing": "HTTP status 404",
     }
     with socket.socket() as unbound:
