@@ -1,0 +1,119 @@
+"""What people declared, kept up with their files while the engine runs."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+
+from engine.config.errors import ConfigError
+from engine.config.inventory import Inventory, InventoryError, fingerprint, load_inventory
+from engine.config.runbooks import Loaded, load_runbooks
+from engine.config.settings import Settings
+from engine.controller import Declared
+from engine.executor.digest import digest
+from engine.model.decision import Preparation
+from engine.model.execution import PlannedStep
+from engine.model.incident import Alert, Incident
+from engine.model.runbook import Catalog, Remedy, Runbook, Step
+from engine.templates import TemplateError, render_text, render_tree
+
+
+class Declarations:
+    """What people declared, read again when a file of it changes; a mistake made meanwhile leaves the old in force."""
+
+    def __init__(self, settings: Settings, trouble: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.trouble = trouble
+        self.inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
+        self.loaded = self.load(self.inventory)
+        self._mark = self.mark()
+        self._reading: threading.Thread | None = None
+        self._fresh: tuple[str, Inventory, Loaded] | None = None
+
+    def load(self, inventory: Inventory) -> Loaded:
+        """Return the runbooks as they stand in their files now."""
+        return load_runbooks(self.settings.runbooks, fleet=inventory.fleet, settings=self.settings, digest=digest)
+
+    def mark(self) -> str:
+        """Return what changes when a file of the inventory or a runbook does."""
+        inventory, _ = fingerprint(self.settings.inventory)
+        runbooks, _ = fingerprint(self.settings.runbooks)
+        return inventory + runbooks
+
+    def current(self) -> Declared:
+        """Return what is declared; what changed is read beside the loop and counts from a later tick on."""
+        if self._fresh is not None:
+            self._mark, self.inventory, self.loaded = self._fresh
+            self._fresh = None
+        if self._reading is None or not self._reading.is_alive():
+            mark = self.mark()
+            if mark != self._mark:
+                self._reading = threading.Thread(target=self._read, args=(mark,), daemon=True)
+                self._reading.start()
+        return Declared(self.catalog, self.inventory.fleet, self.prepare)
+
+    def _read(self, mark: str) -> None:
+        try:
+            inventory = load_inventory(self.settings.inventory, self.settings.state / "inventory.json")
+            self._fresh = (mark, inventory, self.load(inventory))
+        except (InventoryError, ConfigError, OSError) as error:
+            self._mark = mark
+            self.trouble(f"what changed cannot be used, the old stays in force: {error}")
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return everything that is declared, except the hosts."""
+        settings = self.settings
+        return Catalog(
+            runbooks=self.loaded.runbooks,
+            recording=settings.recording,
+            limits=settings.limits,
+            canaries=settings.canaries,
+            protected=settings.protected | own_names(),
+        )
+
+    def prepare(self, runbook: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:
+        """Resolve the hosts of every step and render its variables; what cannot be is a refusal that says why."""
+        suspect = incident.fault.suspect if incident.fault is not None else None
+        values: dict[str, object] = {
+            **runbook.params,
+            "target": incident.target,
+            "fault": {
+                "node": incident.target,
+                "resource": incident.resource,
+                "culprit": incident.culprit,
+                "score": suspect.score if suspect is not None else None,
+            },
+            "alert": {
+                "name": runbook.trigger.alert,
+                "labels": dict(alert.labels) if alert is not None else {},
+                "value": alert.value if alert is not None else None,
+            },
+            "host": dict(self.inventory.hosts.get(incident.target, {})),
+        }
+        try:
+            first = tuple(self.step(step, incident.target, values, always=False) for step in remedy.steps)
+            last = tuple(self.step(step, incident.target, values, always=True) for step in remedy.finally_)
+        except (TemplateError, InventoryError, LookupError) as error:
+            return Preparation(refusal=str(error))
+        return Preparation((*first, *last))
+
+    def step(self, step: Step, target: str, values: Mapping[str, object], *, always: bool) -> PlannedStep:
+        """Return one step; raises LookupError for a pattern that matches no host: that never means all."""
+        hosts: tuple[str, ...] = (target,)
+        if step.hosts is not None:
+            pattern = render_text(step.hosts, values)
+            hosts = self.inventory.resolve(pattern)
+            if not hosts:
+                raise LookupError(f"the pattern {pattern!r} of {step.playbook} matches no host")
+        variables = render_tree(dict(step.vars), values)
+        return PlannedStep(
+            step.playbook, hosts, variables if isinstance(variables, Mapping) else {}, step.timeout, always=always
+        )
+
+
+def own_names() -> frozenset[str]:
+    """Return the names by which an inventory may call this machine."""
+    name = socket.gethostname()
+    return frozenset({"localhost", "127.0.0.1", name, name.partition(".")[0]})

@@ -1,0 +1,198 @@
+"""Wiring: the only module that names concrete adapters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from engine.config.inventory import Inventory
+from engine.config.settings import Settings, find_settings, load_settings
+from engine.controller import Collector, Controller, Tick
+
+if TYPE_CHECKING:
+    from engine.app.declarations import Declarations
+    from engine.executor.local import LocalExecutor
+    from engine.records.desk import Desk
+    from engine.records.history import History
+    from engine.records.leader import Leadership
+    from engine.records.store import Record
+    from engine.samples.evaluator import EmbeddedEvaluator
+    from engine.samples.store import SampleStore
+
+FRESH_INTERVALS = 3.0
+"""So many intervals old a sample may be and still say what is the case."""
+
+
+class AppError(Exception):
+    """What was asked for cannot be done now; the message says why and what helps."""
+
+
+class BusyError(AppError):
+    """Another engine has the record."""
+
+
+class SteadyClock:
+    """The wall's time at the start plus the monotonic time since: it never jumps."""
+
+    def __init__(self) -> None:
+        self._start = time.time() - time.monotonic()
+
+    def now(self) -> float:
+        """Return steady seconds since the epoch."""
+        return self._start + time.monotonic()
+
+    def wall(self) -> float:
+        """Return what the wall clock says."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class App:
+    """A project with its adapters, each made when it is first asked for."""
+
+    def __init__(self, settings: Settings, *, trouble: Callable[[str], None] | None = None) -> None:
+        self.settings = settings
+        self.clock = SteadyClock()
+        self.trouble = trouble or (lambda _: None)
+        self._closing: list[Callable[[], None]] = []
+
+    @classmethod
+    def open(cls, start: Path | None = None, *, trouble: Callable[[str], None] | None = None) -> Self:
+        """Return the project that `start` (default: the working directory) lies in. Raises ConfigError."""
+        start = start or Path.cwd()
+        return cls(load_settings(find_settings(start), start), trouble=trouble)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what was opened, the last first."""
+        while self._closing:
+            self._closing.pop()()
+
+    @cached_property
+    def declarations(self) -> Declarations:
+        """What people declared. Raises ConfigError and InventoryError."""
+        from engine.app.declarations import Declarations
+
+        return Declarations(self.settings, self.trouble)
+
+    @property
+    def inventory(self) -> Inventory:
+        """All hosts."""
+        return self.declarations.inventory
+
+    @cached_property
+    def record(self) -> Record:
+        """The record, created when there is none. Raises RecordError."""
+        from engine.records.store import Record
+
+        record = Record(self.settings.record)
+        self._closing.append(record.close)
+        return record
+
+    @cached_property
+    def history(self) -> History:
+        """What was, for commands that show it."""
+        from engine.records.history import History
+
+        return History(self.record)
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Where operators put their requests."""
+        from engine.records.desk import Desk
+
+        return Desk(self.record)
+
+    @cached_property
+    def leadership(self) -> Leadership:
+        """Who ticks."""
+        from engine.records.leader import Leadership
+
+        return Leadership(self.settings.record)
+
+    @cached_property
+    def samples(self) -> SampleStore:
+        """The samples, to be written by the one engine that ticks. Raises SamplesLocked."""
+        from engine.samples.store import SampleStore
+
+        store = SampleStore(self.settings.samples, retention=self.settings.retention)
+        self._closing.append(store.close)
+        return store
+
+    def read_samples(self) -> SampleStore:
+        """Return the samples as they stand now, to be read beside a running engine."""
+        from engine.samples.store import SampleStore
+
+        store = SampleStore(self.settings.samples, retention=self.settings.retention, read_only=True)
+        self._closing.append(store.close)
+        return store
+
+    def evaluator(self, store: SampleStore) -> EmbeddedEvaluator:
+        """Return what answers expressions from these samples."""
+        from engine.samples.evaluator import EmbeddedEvaluator
+
+        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * self.settings.interval)
+
+    @cached_property
+    def executor(self) -> LocalExecutor:
+        """What starts playbooks on this machine."""
+        from engine.executor.local import LocalExecutor
+
+        return LocalExecutor(
+            self.settings.executions, inventory=self.settings.inventory, playbooks=self.settings.playbooks
+        )
+
+    def controller(self, store: SampleStore, *, automatic: bool = True) -> Controller:
+        """Return the loop over these samples."""
+        return Controller(
+            clock=self.clock,
+            records=self.record,
+            evaluator=self.evaluator(store),
+            executor=self.executor,
+            samples=store,
+            declared=self.declarations.current,
+            automatic=automatic,
+        )
+
+    def lead(self) -> None:
+        """Become the one engine of this record, until closed. Raises BusyError that names the one that is."""
+        if not self.leadership.acquire():
+            raise BusyError(f"another engine works on {self.settings.record}: {self.leadership.holder()}")
+        self._closing.append(self.leadership.release)
+
+    def collector(self, store: SampleStore) -> Collector:
+        """Return what collects from everything that the settings name."""
+        from engine.app.endpoints import Watched
+
+        watched = Watched(self.settings, lambda: self.inventory, self.trouble)
+        self._closing.append(watched.close)
+        return Collector(watched.paced(), store, self.clock)
+
+    def watch(self, stop: threading.Event, seen: Callable[[Tick], None] | None = None) -> None:
+        """Be the daemon until told to stop. Raises BusyError when another engine is."""
+        self.lead()
+        store = self.samples
+        collector = self.collector(store)
+        controller = self.controller(store)
+        collector.start()
+        try:
+            controller.watch(self.settings.interval, seen or (lambda _: None), stop)
+        finally:
+            collector.stop()
+
+    def end_executions(self) -> None:
+        """Cancel whatever this project still runs and wait until none is left."""
+        for execution in self.record.standing(self.clock.now()).executions:
+            self.executor.cancel(execution.id, "the engine that ordered it is gone")

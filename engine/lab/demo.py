@@ -1,0 +1,160 @@
+"""The demo: a cluster, an engine that knows nothing of what is injected, and a judge that compares afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.app import App
+from engine.lab import traffic
+from engine.lab.cluster import Cluster
+from engine.lab.inject import Injection, inject, undo
+from engine.model.incident import Incident, IncidentState
+
+LONGEST = 45.0
+"""Seconds that one injection may take from its effect to its verified end."""
+PATIENCE = 30.0
+"""Seconds that the engine may take to see a quiet cluster before an injection."""
+SETTLED = frozenset({IncidentState.RESOLVED, IncidentState.SELF_HEALED, IncidentState.ESCALATED})
+
+PROJECT = """\
+# Written by `mendbook demo`: the settings of its cluster. Windows are seconds here where production has minutes.
+inventory: inventory.yml
+interval: 1s
+retention: 1h
+sources:
+  host: false
+  exposition:
+    - {job: web, hosts: web, url: "{{ mendbook_metrics_url }}", timeout: 800ms}
+    - {job: store, hosts: store, url: "{{ mendbook_metrics_url }}", timeout: 800ms}
+    - {job: lb, hosts: balancer, url: "{{ mendbook_metrics_url }}", timeout: 800ms}
+  probe:
+    - {job: tcp, hosts: all, tcp: "{{ mendbook_address }}", timeout: 500ms}
+limits:
+  storm: 3
+  max_targets: 50%
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one injection was handled; times in seconds from its effect, None where it did not come to that."""
+
+    injection: Injection
+    detected: float | None
+    localized: str
+    """"right", or what was concluded instead."""
+    recovered: float | None
+    runbook: str
+    lost: int
+    remark: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Return whether it was localized right, healed, verified, and nothing else was touched."""
+        return self.localized == "right" and self.recovered is not None and not self.remark
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run of the demo; `watch` is called several times a second while it waits."""
+
+    cluster: Cluster
+    app: App
+    watch: Callable[[], None]
+    say: Callable[[str], None]
+
+    def settle(self) -> None:
+        """Wait until nothing is wrong and every incident has ended. Raises TimeoutError when that takes too long."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            self.pause()
+            live = [each for each in self.app.history.incidents() if each.state.live]
+            if not live and not self.app.history.alerts() and self.app.history.incidents() is not None:
+                return
+        raise TimeoutError("the cluster did not become quiet: see `mendbook why`")
+
+    def pause(self) -> None:
+        """Let a fifth of a second pass, showing what happens in it."""
+        self.watch()
+        time.sleep(0.2)
+
+    def play(self, injection: Injection) -> Row:
+        """Inject, wait for the end, undo, and compare with the truth."""
+        self.say(f"injecting {injection.name} into {injection.node}")
+        began = inject(self.cluster, injection)
+        try:
+            end = time.monotonic() + LONGEST
+            while time.monotonic() < end:
+                self.pause()
+                found = self.app.history.incidents(since=began)
+                if found and all(each.state in SETTLED for each in found):
+                    break
+            self.watch()
+        finally:
+            undo(self.cluster, injection)
+        return self.judge(injection, began)
+
+    def judge(self, injection: Injection, began: float) -> Row:
+        """Compare what the record says with what was injected."""
+        found = self.app.history.incidents(since=began)
+        if not found:
+            return Row(injection, None, "not detected", None, "-", self.lost(began, time.time()))
+        own = next((each for each in found if right(each, injection)), found[0])
+        recovered = own.ended_at if own.state is IncidentState.RESOLVED else None
+        touched = [each.target for each in self.app.history.executions(since=began) if each.incident != own.id]
+        remark = f"also acted on {', '.join(sorted(set(touched)))}" if touched else ""
+        return Row(
+            injection=injection,
+            detected=own.opened_at - began,
+            localized="right" if right(own, injection) else f"{own.resource} of {own.target}, {own.culprit}",
+            recovered=None if recovered is None else recovered - began,
+            runbook=own.runbook or "-",
+            lost=self.lost(began, recovered or time.time()),
+            remark=remark or ("" if recovered else f"{own.state}: {own.reason}"),
+        )
+
+    def lost(self, since: float, until: float) -> int:
+        """Return how many requests failed or timed out in that time."""
+        return traffic.lost(self.cluster.directory, since, until)
+
+
+def right(incident: Incident, injection: Injection) -> bool:
+    """Return whether the incident names the node, the resource and the culprit of the injection."""
+    return (incident.target, incident.resource, incident.culprit) == (
+        injection.node, injection.resource, injection.culprit,
+    )  # fmt: skip
+
+
+@contextmanager
+def demo(directory: Path, *, seed: int, keep: bool, modes: Sequence[str], params: str) -> Iterator[tuple[Cluster, App]]:
+    """Start the cluster and an engine that watches it, in an empty place below `directory`; end both."""
+    prepare(directory, modes, params)
+    with Cluster.start(directory, seed=seed, keep=keep) as cluster, App.open(directory) as app:
+        stop = threading.Event()
+        watching = threading.Thread(target=app.watch, args=(stop,), name="watch")
+        watching.start()
+        try:
+            yield cluster, app
+        finally:
+            stop.set()
+            watching.join()
+            app.end_executions()
+
+
+def prepare(directory: Path, modes: Sequence[str], params: str) -> None:
+    """Lay out the project that the engine of the demo works on; what an earlier demo left is cleared away."""
+    for name in (".mendbook", "mendbook.yml"):
+        path = directory / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"  {name}: auto\n" for name in modes)
+    (directory / "mendbook.yml").write_text(f"{PROJECT}modes:\n{lines}{params}")
