@@ -81,6 +81,7 @@ class Leadership:
         """Give the lock up."""
         if self.descriptor is not None:
             os.ftruncate(self.descriptor, 0)
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # also of a child forked a moment ago
             self.forget()
 
     def forget(self) -> None:
@@ -127,7 +128,7 @@ def momentary(descriptor: int) -> bool:
 
 def sign(descriptor: int) -> None:
     """Write who we are into the file."""
-    line = f"{os.getpid()} {socket.gethostname() or '-'} {time.time():.3f}\n".encode()
+    line = f"{os.getpid()} {socket.gethostname() or '-'} {time.time()!r}\n".encode()
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, line, 0)
 

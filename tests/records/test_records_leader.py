@@ -63,22 +63,26 @@ def test_a_killed_engine_leaves_the_record_free_whatever_its_file_says(path: Pat
 def test_a_forked_child_does_not_keep_its_dead_parents_lead(path: Path) -> None:
     leadership = Leadership(path)
     assert leadership.acquire()
-    reading, writing = os.pipe()
+    end, hold = os.pipe()
+    ready, say = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(writing)
-        os.read(reading, 1)  # lives until the parent is done
+        os.close(hold)
+        os.write(say, b"x")
+        os.read(end, 1)  # lives until the parent is done
         os._exit(0)
     try:
+        os.read(ready, 1)
         assert not Leadership(path).acquire()  # the child closing its copy has not freed it
-        leadership.release()
+        leadership.forget()  # what the kernel does with the files of a process that dies
         second = Leadership(path)
         assert second.acquire()
         second.release()
     finally:
-        os.close(writing)
+        os.close(hold)
         os.waitpid(child, 0)
-        os.close(reading)
+        for descriptor in (end, ready, say):
+            os.close(descriptor)
 
 
 def test_those_who_ask_do_not_keep_an_engine_from_starting(path: Path) -> None:
