@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -32,10 +32,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
 
-    @classmethod
-    def later(cls) -> Mapping[str, str]:
-        """Return the keys that are part of the design and not built yet, each with what it will do."""
-        return {}
+    LATER: ClassVar[Mapping[str, str]] = {}
+    """The keys that are part of the design and not built yet, each with what it will do."""
 
 
 def wrong(code: str, message: str, fix: str | None = None) -> PydanticCustomError:

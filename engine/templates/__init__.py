@@ -2,12 +2,13 @@
 
 from engine.templates.annotations import fill_annotation, foreign, render_annotation
 from engine.templates.errors import TemplateError
-from engine.templates.expressions import names, render, render_text, render_tree
+from engine.templates.expressions import attributes, names, render, render_text, render_tree
 from engine.templates.pieces import Rendered, render_pieces
 
 __all__ = [
     "Rendered",
     "TemplateError",
+    "attributes",
     "fill_annotation",
     "foreign",
     "names",

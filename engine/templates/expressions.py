@@ -131,6 +131,17 @@ def names(text: str) -> frozenset[str]:
     return frozenset(meta.find_undeclared_variables(_parsed(text)))
 
 
+def attributes(text: str) -> frozenset[tuple[str, str]]:
+    """Return each name of `text` with the part of it that is asked for: `fault.culprit` is ("fault", "culprit")."""
+    if "{{" not in text and "{%" not in text and "{#" not in text:
+        return frozenset()
+    return frozenset(
+        (node.node.name, node.attr)
+        for node in _parsed(text).find_all(nodes.Getattr)
+        if isinstance(node.node, nodes.Name)
+    )
+
+
 def _parsed(text: str) -> nodes.Template:
     if len(text) > LONGEST_TEMPLATE:
         raise TemplateError(f"the template is longer than {LONGEST_TEMPLATE} characters")
