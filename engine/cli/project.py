@@ -1,0 +1,74 @@
+"""The project that a command works on, and what may go wrong with it, said with the right exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.cli.exits import Exit, Failure
+from engine.cli.output import clean, note
+
+if TYPE_CHECKING:
+    from engine.app import App
+
+EXPECTED = {
+    ("engine.config.errors", "ConfigError"): Exit.ERROR,
+    ("engine.config.inventory", "InventoryError"): Exit.ERROR,
+    ("engine.records.errors", "RecordError"): Exit.ERROR,
+    ("engine.records.history", "AmbiguousError"): Exit.USAGE,
+    ("engine.samples.store", "SamplesLocked"): Exit.UNAVAILABLE,
+    ("engine.samples.store", "SamplesFull"): Exit.ERROR,
+    ("engine.app.wiring", "BusyError"): Exit.UNAVAILABLE,
+    ("engine.app.wiring", "AppError"): Exit.ERROR,
+    ("engine.lab.control", "ControlError"): Exit.UNAVAILABLE,
+    ("engine.lab.cluster", "ClusterError"): Exit.ERROR,
+}
+"""Errors that are part of life, each with its exit code: the class is looked up only where its module was imported."""
+
+
+@contextmanager
+def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
+    """Give the project that the working directory lies in, and close it; what is expected to go wrong is a Failure."""
+    with expected():
+        from engine.app import App
+
+        with App.open(Path.cwd(), trouble=trouble) as app:
+            yield app
+
+
+@contextmanager
+def expected() -> Iterator[None]:
+    """Turn every error that is part of life into a Failure with its exit code."""
+    try:
+        yield
+    except known() as error:
+        raise Failure(clean(words(error)), code_of(error)) from error
+
+
+def known() -> tuple[type[BaseException], ...]:
+    """Return the errors that may have been raised by what was imported so far."""
+    return (PermissionError, *(each for name in EXPECTED if (each := found(*name)) is not None))
+
+
+def found(module: str, name: str) -> type[BaseException] | None:
+    """Return an error's class; None when its module was never imported, so that nothing can have raised it."""
+    each = getattr(sys.modules.get(module), name, None)
+    return each if isinstance(each, type) and issubclass(each, BaseException) else None
+
+
+def code_of(error: BaseException) -> Exit:
+    """Return the exit code of an expected error; a narrower class counts before its base."""
+    for kind in type(error).__mro__:
+        if (kind.__module__, kind.__name__) in EXPECTED:
+            return EXPECTED[kind.__module__, kind.__name__]
+    return Exit.ERROR
+
+
+def words(error: BaseException) -> str:
+    """Return what an error says to people."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
