@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from engine.config.document import Document
-from engine.config.errors import Problem, did_you_mean, quoted
+from engine.config.errors import Problem, closest, did_you_mean, quoted
 from engine.config.fields import Section, kind
 from engine.config.tree import KeyPath
 
@@ -26,7 +26,16 @@ def check(
         return section.model_validate(dict(data)), ()
     except ValidationError as error:
         found = error.errors(include_url=False)
-        return None, tuple(_problem(section, one, document, under) for one in found)
+        # a key that is misspelt is not missing as well
+        meant = {(*one["loc"][:-1], _meant(section, one["loc"])) for one in found if one["type"] == "extra_forbidden"}
+        left = [one for one in found if one["type"] != "missing" or one["loc"] not in meant]
+        return None, tuple(_problem(section, one, document, under) for one in left)
+
+
+def _meant(section: type[Section], location: KeyPath) -> str | None:
+    """Return the key that an unknown one is closest to."""
+    parent = section_at(section, location[:-1])
+    return closest(str(location[-1]), keys_of(parent)) if parent is not None else None
 
 
 def _problem(section: type[Section], error: Any, document: Document, under: KeyPath) -> Problem:

@@ -73,13 +73,19 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=key))
 
 
-def did_you_mean(word: str, known: Collection[str]) -> str | None:
-    """Return a fix that names the closest of the `known` words; None when none is close."""
+def closest(word: str, known: Collection[str]) -> str | None:
+    """Return the one of the `known` words that `word` was most likely meant to be; None when none is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if not close:
-        folded = {name.replace("-", "_").lower(): name for name in known}
-        close = [name for text, name in folded.items() if text == word.replace("-", "_").lower()]
-    return f"did you mean '{close[0]}'?" if close else None
+        folded = word.replace("-", "_").lower()
+        close = [name for name in known if name.replace("-", "_").lower() == folded]
+    return close[0] if close else None
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str | None:
+    """Return a fix that names the closest of the `known` words; None when none is close."""
+    close = closest(word, known)
+    return f"did you mean '{close}'?" if close else None
 
 
 def quoted(text: str) -> str:

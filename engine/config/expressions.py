@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.config.document import Document
 from engine.config.errors import Problem, Severity
 from engine.config.tree import KeyPath
-from engine.model.runbook import Scope
+from engine.model.runbook import Scope, Value
 from engine.promql import Expression, ParseError, comparisons, experimental, longest_range, parse, unsupported
 from engine.promql.check import type_of
 from engine.promql.syntax import SETS, Aggregation, Binary, Call, Selector, Side, Subquery, Type, walk
@@ -26,13 +27,28 @@ class Expressions:
     problems: list[Problem] = field(default_factory=list)
     longest: float = 0.0
 
-    def condition(self, text: str, path: KeyPath, scope: Scope) -> str:
-        """Return `text`, having noted what keeps it from being a condition about `scope`."""
+    def check_all(self, data: Mapping[str, Value]) -> None:
+        """Read every expression of a runbook, whatever else is wrong with it."""
+        fleet_wide = _scope(data.get("trigger"))
+        for path, rendered in self.places.items():
+            if path == ("localize", "culprit", "expr"):
+                self.vector(rendered.text, path, fleet_wide)
+                continue
+            around: Value = data
+            for part in path[:-1] if path[-1] == "expr" else path:
+                match around:
+                    case Mapping():
+                        around = around[str(part)]
+                    case tuple() if isinstance(part, int):
+                        around = around[part]
+            self.condition(rendered.text, path, _scope(around))
+
+    def condition(self, text: str, path: KeyPath, scope: Scope) -> None:
+        """Note what keeps `text` from being a condition about `scope`."""
         tree = self.vector(text, path, scope)
         if tree is not None and not is_condition(tree):
             message = "this holds for every series that exists: it compares nothing"
             self._note("not-a-condition", message, path, (0, len(text)), "compare it, as in '… > 0'", Severity.WARNING)
-        return text
 
     def vector(self, text: str, path: KeyPath, scope: Scope) -> Expression | None:
         """Return the tree of an expression that gives a vector, joined to a target unless it is about the fleet."""
@@ -74,6 +90,11 @@ class Expressions:
         self.problems.append(
             self.document.problem(code, message, path, offset=start, width=width, fix=fix, severity=severity)
         )
+
+
+def _scope(section: Value) -> Scope:
+    """Return the scope that a mapping gives itself; the target, unless it says otherwise."""
+    return Scope.FLEET if isinstance(section, Mapping) and section.get("scope") == Scope.FLEET else Scope.TARGET
 
 
 def is_condition(tree: Expression) -> bool:

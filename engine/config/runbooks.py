@@ -7,34 +7,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from engine.config.building import build
 from engine.config.checking import check
+from engine.config.consistency import contradictions
 from engine.config.document import Document, read_document
-from engine.config.errors import ConfigError, Problem, Severity, did_you_mean, errors, in_order, quoted, shown
+from engine.config.errors import ConfigError, Problem, errors, in_order, quoted, shown
 from engine.config.expressions import Expressions
 from engine.config.filling import ABOUT, Filling
-from engine.config.runbook_file import RemedySection, RunbookFile, StepSection, TriggerSection
+from engine.config.playbooks import SUFFIXES, find_playbook, playbook_problems
+from engine.config.runbook_file import RunbookFile
 from engine.config.settings import Settings
-from engine.config.tree import KeyPath
 from engine.config.variants import Variant, unknown_names, variants
-from engine.model.runbook import (
-    Condition,
-    Guards,
-    Localization,
-    MinHealthy,
-    Place,
-    Remedy,
-    Runbook,
-    Scalar,
-    Scope,
-    Step,
-    Trigger,
-    Verify,
-)
+from engine.model.runbook import Place, Runbook, Scalar
 from engine.model.target import Fleet
 
 Digest = Callable[[Sequence[Path]], str]
 """Returns a digest over playbooks and everything that they use."""
-SUFFIXES = (".yml", ".yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,125 +139,16 @@ class _File:
         data = filling.fill(self.document.data)
         assert isinstance(data, Mapping)  # noqa: S101  (a mapping stays one)
         content, problems = check(RunbookFile, data, self.document)
-        found = [*filling.problems, *problems]
+        expressions = Expressions(self.document, filling.expressions)
+        expressions.check_all(data)
+        found = [*filling.problems, *problems, *expressions.problems]
+        found += playbook_problems(data, self.document, self.settings.playbooks)
         if content is None:
             return None, found
-        expressions = Expressions(self.document, filling.expressions)
-        runbook = self._build(content, variant, params, expressions, found)
-        found += expressions.problems
-        return (None if errors(found) else replace(runbook, longest_range=expressions.longest)), found
-
-    def _build(
-        self,
-        content: RunbookFile,
-        variant: Variant,
-        params: Mapping[str, Scalar],
-        expressions: Expressions,
-        problems: list[Problem],
-    ) -> Runbook:
-        guards = content.guards
-        healthy = guards.min_healthy
-        expressions.condition(content.trigger.expr, ("trigger", "expr"), content.trigger.scope)
-        expressions.condition(content.verify.expr, ("verify", "expr"), content.verify.scope)
-        for number, each in enumerate(guards.require):
-            path: KeyPath = ("guards", "require", number)
-            path = path if path in expressions.places else (*path, "expr")
-            expressions.condition(each.expr, path, each.scope)
-        self._times(content, problems)
-        return Runbook(
-            name=content.runbook,
-            summary=content.summary,
-            trigger=_trigger(content.trigger),
-            localize=self._localize(content, expressions, problems),
-            remedies=self._remedies(content, problems),
-            verify=Verify(content.verify.expr, content.verify.for_, content.verify.within, content.verify.scope),
-            guards=Guards(
-                guards.cooldown,
-                guards.max_attempts,
-                None if healthy is None else MinHealthy(healthy.group, *healthy.at_least),
-                guards.max_per_hour,
-                guards.max_concurrent,
-                tuple(Condition(each.expr, each.scope) for each in guards.require),
-            ),
-            purpose=content.purpose,
-            mode=variant.mode or content.mode,
-            priority=content.priority,
-            place=self.document.place(("runbook",), at_key=True),
-            params=dict(params),
-        )
-
-    def _times(self, content: RunbookFile, problems: list[Problem]) -> None:
-        if content.verify.for_ > content.verify.within:
-            message = "a signal cannot hold for longer than the time it has: 'for' is more than 'within'"
-            problems.append(self.document.problem("wrong-value", message, ("verify", "for")))
-
-    def _localize(self, content: RunbookFile, expressions: Expressions, problems: list[Problem]) -> Localization:
-        localize, culprit = content.localize, content.localize.culprit
-        fleet_wide = content.trigger.scope is Scope.FLEET
-        if culprit is not None and culprit.expr is not None:
-            expressions.vector(culprit.expr, ("localize", "culprit", "expr"), content.trigger.scope)
-        if fleet_wide and localize.target is None:
-            message = "a trigger with 'scope: fleet' needs 'target': nothing else says which host is acted on"
-            problems.append(self.document.problem("missing-key", message, ("localize",), at_key=True))
-        if not fleet_wide and localize.target is not None:
-            message = "'target' is for a trigger with 'scope: fleet'; otherwise the alert says which host it is"
-            problems.append(self.document.problem("wrong-value", message, ("localize", "target"), at_key=True))
-        elif localize.target is not None and len(self.fleet) and self.fleet.get(localize.target) is None:
-            message = f"the inventory has no host {quoted(localize.target)}"
-            fix = did_you_mean(localize.target, list(self.fleet.targets))
-            path = ("localize", "target")
-            problems.append(self.document.problem("unknown-name", message, path, fix=fix, severity=Severity.WARNING))
-        return Localization(
-            localize.resource,
-            culprit.expr if culprit else None,
-            culprit.label if culprit else None,
-            localize.target,
-        )
-
-    def _remedies(self, content: RunbookFile, problems: list[Problem]) -> tuple[Remedy, ...]:
-        if not content.remedies:
-            problems.append(self.document.problem("no-remedies", "there is nothing that it could do", ("remedies",)))
-        return tuple(self._remedy(remedy, ("remedies", rung), problems) for rung, remedy in enumerate(content.remedies))
-
-    def _remedy(self, remedy: RemedySection, path: KeyPath, problems: list[Problem]) -> Remedy:
-        given = [key for key in ("hosts", "vars", "timeout") if key in remedy.model_fields_set]
-        if remedy.playbook is not None and remedy.steps is not None:
-            message = "a remedy has a 'playbook' or 'steps', not both"
-            problems.append(self.document.problem("wrong-value", message, (*path, "steps"), at_key=True))
-        elif remedy.playbook is None and not remedy.steps:
-            message = "a remedy needs a 'playbook', or 'steps'"
-            problems.append(self.document.problem("missing-key", message, path, at_key=True))
-        elif remedy.steps is not None:
-            problems += [
-                self.document.problem("wrong-value", f"'{key}' belongs into a step", (*path, key), at_key=True)
-                for key in given
-            ]
-        if remedy.playbook is not None:
-            alone = Step(remedy.playbook, remedy.hosts, dict(remedy.vars), remedy.timeout)
-            self._playbook(remedy.playbook, (*path, "playbook"), problems)
-            steps: tuple[Step, ...] = (alone,)
-        else:
-            steps = self._steps(remedy.steps or (), (*path, "steps"), problems)
-        return Remedy(
-            remedy.name, steps, self._steps(remedy.finally_, (*path, "finally"), problems), remedy.destructive
-        )
-
-    def _steps(self, steps: Sequence[StepSection], path: KeyPath, problems: list[Problem]) -> tuple[Step, ...]:
-        for number, step in enumerate(steps):
-            self._playbook(step.playbook, (*path, number, "playbook"), problems)
-        return tuple(Step(step.playbook, step.hosts, dict(step.vars), step.timeout) for step in steps)
-
-    def _playbook(self, name: str, path: KeyPath, problems: list[Problem]) -> None:
-        """Note a playbook that is missing or lies outside the playbook folders."""
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            message = f"{quoted(name)} leads out of the playbook folders"
-            problems.append(self.document.problem("bad-playbook", message, path, fix="name a file below them"))
-        elif find_playbook(name, self.settings.playbooks) is None:
-            folders = ", ".join(shown(folder) for folder in self.settings.playbooks) or "no folder"
-            there = [each.name for folder in self.settings.playbooks for each in _yaml_in(folder)]
-            message = f"there is no playbook {quoted(name)} (looked in {folders})"
-            fix = did_you_mean(name, there)
-            problems.append(self.document.problem("missing-playbook", message, path, fix=fix))
+        found += contradictions(content, self.document, self.fleet)
+        if errors(found):
+            return None, found
+        return build(content, variant, params, expressions.longest, self.document), found
 
     def _restrict(self, runbook: Runbook, variant: Variant) -> Runbook:
         return replace(runbook, hosts=variant.hosts, mode=variant.mode or runbook.mode)
@@ -282,35 +161,3 @@ class _File:
         if self.digest is not None:
             whole.update(b"\0" + self.digest(playbooks).encode())
         return whole.hexdigest()
-
-
-def _trigger(section: TriggerSection) -> Trigger:
-    return Trigger(
-        section.alert,
-        section.expr,
-        section.for_,
-        section.keep_firing_for,
-        dict(section.labels),
-        dict(section.annotations),
-        section.scope,
-    )
-
-
-def find_playbook(name: str, folders: Sequence[Path]) -> Path | None:
-    """Return where a playbook is, links followed; None when it is in none of the folders, or leads out of them."""
-    for folder in folders:
-        try:
-            root = folder.resolve(strict=True)
-            found = (root / name).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):
-            continue
-        if found.is_file() and found.is_relative_to(root):
-            return found
-    return None
-
-
-def _yaml_in(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES)
-    except OSError:
-        return []
