@@ -15,8 +15,8 @@ from engine.config.errors import ConfigError, Problem, errors, in_order, quoted,
 from engine.config.expressions import Expressions
 from engine.config.filling import ABOUT, Filling
 from engine.config.playbooks import SUFFIXES, find_playbook, playbook_problems
+from engine.config.project import Settings
 from engine.config.runbook_file import RunbookFile
-from engine.config.settings import Settings
 from engine.config.variants import Variant, unknown_names, variants
 from engine.model.runbook import Place, Runbook, Scalar
 from engine.model.target import Fleet

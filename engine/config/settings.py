@@ -2,105 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
 
-from engine.config.document import Document
-from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scalar
+from engine.config.checking import check
+from engine.config.document import Document, read_document
+from engine.config.errors import ConfigError, Problem, errors, in_order
+from engine.config.expressions import Expressions
+from engine.config.project import FILE_NAME, Exposition, Layers, Overrides, Probe, Settings
+from engine.config.rules import read_rules, rule_problems
+from engine.config.settings_file import ModesSection, ProbeSection, SettingsFile
+from engine.config.tree import KeyPath
+from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
 
-FILE_NAME = "mendbook.yml"
-V = TypeVar("V")
-
-
-@dataclass(frozen=True, slots=True)
-class Exposition:
-    """Pages of metrics to be scraped: `url` is a template over the variables of each host that `hosts` matches."""
-
-    job: str
-    hosts: str
-    url: str
-    timeout: float = 10.0
-    interval: float | None = None
-    key: tuple[str | int, ...] = ()
-    """Where in the settings' file it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A question asked of each host from outside: `address` is a template of a URL (http) or of host:port (tcp)."""
-
-    job: str
-    hosts: str
-    kind: str
-    """http or tcp"""
-    address: str
-    timeout: float = 5.0
-    interval: float | None = None
-    status: tuple[int, ...] = ()
-    """The HTTP statuses that are well; without any, 200 to 299."""
-    banner: str | None = None
-    """What the first line over TCP must contain."""
-    key: tuple[str | int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Layers(Generic[V]):
-    """A value for all hosts, for groups, and for single hosts; the narrower counts."""
-
-    all: V | None = None
-    groups: Mapping[str, V] = field(default_factory=dict)
-    hosts: Mapping[str, V] = field(default_factory=dict)
-
-
-Overrides = Layers[Mapping[str, Scalar]]
-"""Values of a runbook's params."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A project: where its things are, what is watched, and how far automation may go. Times in seconds."""
-
-    root: Path
-    file: Path | None = None
-    inventory: tuple[Path, ...] = ()
-    runbooks: tuple[Path, ...] = ()
-    playbooks: tuple[Path, ...] = ()
-    rules: tuple[Path, ...] = ()
-    state: Path = Path(".mendbook")
-    retention: float = 15 * 86_400.0
-    host: bool = True
-    expositions: tuple[Exposition, ...] = ()
-    probes: tuple[Probe, ...] = ()
-    limits: Limits = field(default_factory=Limits)
-    modes: Mapping[str, Layers[Mode]] = field(default_factory=dict)
-    params: Mapping[str, Overrides] = field(default_factory=dict)
-    protected: frozenset[str] = frozenset()
-    canaries: tuple[Condition, ...] = ()
-    environment: str = ""
-    recording: tuple[RecordingRule, ...] = ()
-    document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
-
-    @property
-    def interval(self) -> float:
-        """How often is collected and judged, in seconds."""
-        return self.limits.interval
-
-    @property
-    def record(self) -> Path:
-        """The file of the record."""
-        return self.state / "record.sqlite3"
-
-    @property
-    def samples(self) -> Path:
-        """The folder of the samples."""
-        return self.state / "samples"
-
-    @property
-    def executions(self) -> Path:
-        """The folder of the executions."""
-        return self.state / "executions"
+__all__ = [
+    "Exposition",
+    "Layers",
+    "Overrides",
+    "Probe",
+    "Settings",
+    "find_settings",
+    "load_settings",
+    "read_settings",
+    "shipped",
+]
 
 
 def find_settings(start: Path) -> Path | None:
@@ -111,8 +37,157 @@ def find_settings(start: Path) -> Path | None:
     return None
 
 
+def load_settings(path: Path | None, start: Path) -> Settings:
+    """Return what the file says, or the defaults of a project in `start` without one. Raises ConfigError."""
+    settings, problems = read_settings(path, start)
+    if errors(problems):
+        raise ConfigError(problems)
+    return settings
+
+
+def read_settings(path: Path | None, start: Path) -> tuple[Settings, tuple[Problem, ...]]:
+    """Return what the file says (the defaults, where it cannot be read) and everything that is wrong with it."""
+    if path is None:
+        return _Reading(start.absolute(), Document(FILE_NAME)).settings(SettingsFile.model_validate({})), ()
+    document = read_document(path)
+    reading = _Reading(path.absolute().parent, document)
+    content: SettingsFile | None = None
+    if document.root is not None:
+        content, found = check(SettingsFile, document.data, document)
+        reading.problems += found
+    elif not document.text.strip() and all(problem.code == "empty" for problem in document.problems):
+        document = Document(document.file, document.text)  # an empty file says nothing, which is no mistake
+    settings = reading.settings(content or SettingsFile.model_validate({}), path)
+    return settings, in_order([*document.problems, *reading.problems])
+
+
 def shipped(kind: str) -> Path:
     """Return the folder of what comes with the product: `runbooks`, `playbooks` or `inventory`."""
     package = Path(__file__).parent.parent
     carried = package / "shipped" / kind
     return carried if carried.is_dir() else package.parent / kind
+
+
+@dataclass(slots=True)
+class _Reading:
+    """Turns a file's content into settings, paths being told from the file's folder."""
+
+    root: Path
+    document: Document
+    problems: list[Problem] = field(default_factory=list)
+
+    def settings(self, content: SettingsFile, file: Path | None = None) -> Settings:
+        """Return the settings."""
+        own = Expressions(self.document, {})
+        for number, expr in enumerate(content.canaries):
+            own.condition(expr, ("canaries", number), Scope.FLEET)
+        rules = tuple(self.rules(content))
+        self.problems += own.problems
+        sources, limits = content.sources, content.limits
+        return Settings(
+            root=self.root,
+            file=file.absolute() if file is not None else None,
+            inventory=self.paths("inventory", content.inventory, Path(__file__).parent / "localhost.yml"),
+            runbooks=self.paths("runbooks", content.runbooks, shipped("runbooks")),
+            playbooks=self.playbooks(content),
+            rules=tuple(self.rule_files(content)),
+            state=self.root / Path(content.state).expanduser(),
+            retention=content.retention,
+            host=sources.host,
+            expositions=tuple(
+                Exposition(
+                    each.job, each.hosts, each.url, each.timeout, each.interval, ("sources", "exposition", number)
+                )
+                for number, each in enumerate(sources.exposition)
+            ),
+            probes=tuple(self.probe(each, number) for number, each in enumerate(sources.probe)),
+            limits=Limits(
+                content.interval,
+                limits.storm,
+                limits.max_concurrent,
+                limits.max_targets,
+                limits.shrink,
+                limits.reopen,
+            ),
+            modes={name: _modes(layers) for name, layers in content.modes.items()},
+            params={
+                name: Layers(layers.all, dict(layers.groups), dict(layers.hosts))
+                for name, layers in content.params.items()
+            },
+            protected=frozenset(content.protected),
+            canaries=tuple(Condition(expr, Scope.FLEET) for expr in content.canaries),
+            environment=content.environment,
+            recording=rules,
+            document=self.document,
+        )
+
+    def paths(self, kind: str, written: Iterable[str], otherwise: Path) -> tuple[Path, ...]:
+        """Return the paths that are written, or the folder of that name, or what comes with the product."""
+        found = tuple(self.path(kind, text, (kind, number)) for number, text in enumerate(written))
+        own = self.root / kind
+        return found or ((own,) if own.is_dir() and any(own.iterdir()) else (otherwise,))
+
+    def path(self, kind: str, text: str, key: KeyPath) -> Path:
+        """Return one path, which must exist; `shipped` leads to what comes with the product."""
+        first, *rest = Path(text).parts or (".",)
+        if first == "shipped" and not (self.root / "shipped").exists():
+            path = shipped(kind).joinpath(*rest)
+        else:
+            path = self.root / Path(text).expanduser()
+        if not path.exists():
+            self.problems.append(self.document.problem("unreadable", "there is no such file or folder", key))
+        return path
+
+    def playbooks(self, content: SettingsFile) -> tuple[Path, ...]:
+        """Return the project's own playbook folders and, behind them, those that come with the product."""
+        return tuple(
+            dict.fromkeys((*self.paths("playbooks", content.playbooks, shipped("playbooks")), shipped("playbooks")))
+        )
+
+    def probe(self, section: ProbeSection, number: int) -> Probe:
+        """Return one probe, which asks over HTTP or over TCP."""
+        key: KeyPath = ("sources", "probe", number)
+        if (section.http is None) == (section.tcp is None):
+            self.problems.append(
+                self.document.problem("missing-key", "a probe needs 'http' or 'tcp', one of them", key)
+            )
+        for name, with_http in (("banner", False), ("status", True)):
+            if name in section.model_fields_set and with_http is (section.http is None):
+                message = f"'{name}' is for {'http' if with_http else 'tcp'}"
+                self.problems.append(self.document.problem("wrong-value", message, (*key, name), at_key=True))
+        return Probe(
+            section.job,
+            section.hosts,
+            "http" if section.http is not None else "tcp",
+            section.http or section.tcp or "",
+            section.timeout,
+            section.interval,
+            section.status,
+            section.banner,
+            key,
+        )
+
+    def rule_files(self, content: SettingsFile) -> Iterator[Path]:
+        """Yield the files of recording rules that are named, or those in the folder `rules`."""
+        named = [(rule.file, number) for number, rule in enumerate(content.rules) if rule.file is not None]
+        for text, number in named:
+            path = self.path("rules", text, ("rules", number))
+            yield from sorted(path.glob("*.yml")) if path.is_dir() else [path]
+        if not content.rules and (self.root / "rules").is_dir():
+            yield from sorted((self.root / "rules").glob("*.yml"))
+
+    def rules(self, content: SettingsFile) -> Iterator[RecordingRule]:
+        """Yield the recording rules that stand in the settings, then those of files."""
+        for number, rule in enumerate(content.rules):
+            if rule.file is None:
+                self.problems += rule_problems(rule, self.document, ("rules", number))
+                yield RecordingRule(rule.record or "", rule.expr or "", dict(rule.labels))
+        for path in self.rule_files(content):
+            if path.exists():
+                found, problems = read_rules(path)
+                self.problems += problems
+                yield from found
+
+
+def _modes(section: ModesSection) -> Layers[Mode]:
+    return Layers(section.all, dict(section.groups), dict(section.hosts))

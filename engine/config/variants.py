@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.config.document import Document
 from engine.config.errors import Problem, Severity, did_you_mean, quoted
-from engine.config.settings import Layers, Settings
+from engine.config.project import Layers, Settings
 from engine.config.tree import KeyPath
 from engine.model.runbook import Mode, Scalar
 from engine.model.target import Fleet, Target

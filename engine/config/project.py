@@ -1,0 +1,103 @@
+"""A project: where its things are, what is watched, and how far automation may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from engine.config.document import Document
+from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scalar
+
+FILE_NAME = "mendbook.yml"
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """Pages of metrics to be scraped: `url` is a template over the variables of each host that `hosts` matches."""
+
+    job: str
+    hosts: str
+    url: str
+    timeout: float = 10.0
+    interval: float | None = None
+    key: tuple[str | int, ...] = ()
+    """Where in the settings' file it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question asked of each host from outside: `address` is a template of a URL (http) or of host:port (tcp)."""
+
+    job: str
+    hosts: str
+    kind: str
+    """http or tcp"""
+    address: str
+    timeout: float = 5.0
+    interval: float | None = None
+    status: tuple[int, ...] = ()
+    """The HTTP statuses that are well; without any, 200 to 299."""
+    banner: str | None = None
+    """What the first line over TCP must contain."""
+    key: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Layers(Generic[V]):
+    """A value for all hosts, for groups, and for single hosts; the narrower counts."""
+
+    all: V | None = None
+    groups: Mapping[str, V] = field(default_factory=dict)
+    hosts: Mapping[str, V] = field(default_factory=dict)
+
+
+Overrides = Layers[Mapping[str, Scalar]]
+"""Values of a runbook's params."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A project: where its things are, what is watched, and how far automation may go. Times in seconds."""
+
+    root: Path
+    file: Path | None = None
+    inventory: tuple[Path, ...] = ()
+    runbooks: tuple[Path, ...] = ()
+    playbooks: tuple[Path, ...] = ()
+    rules: tuple[Path, ...] = ()
+    state: Path = Path(".mendbook")
+    retention: float = 15 * 86_400.0
+    host: bool = True
+    expositions: tuple[Exposition, ...] = ()
+    probes: tuple[Probe, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    modes: Mapping[str, Layers[Mode]] = field(default_factory=dict)
+    params: Mapping[str, Overrides] = field(default_factory=dict)
+    protected: frozenset[str] = frozenset()
+    canaries: tuple[Condition, ...] = ()
+    environment: str = ""
+    recording: tuple[RecordingRule, ...] = ()
+    document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
+
+    @property
+    def interval(self) -> float:
+        """How often is collected and judged, in seconds."""
+        return self.limits.interval
+
+    @property
+    def record(self) -> Path:
+        """The file of the record."""
+        return self.state / "record.sqlite3"
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the samples."""
+        return self.state / "samples"
+
+    @property
+    def executions(self) -> Path:
+        """The folder of the executions."""
+        return self.state / "executions"

@@ -1,0 +1,183 @@
+"""The keys of `mendbook.yml`: one class per mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from engine.config.errors import quoted
+from engine.config.fields import (
+    AnyText,
+    Count,
+    Expr,
+    Flag,
+    LabelName,
+    ModeChoice,
+    Param,
+    Section,
+    Share,
+    Text,
+    Time,
+    wrong,
+)
+from engine.promql.literals import LEGAL_METRIC
+from engine.templates import TemplateError, names
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _template(value: str) -> str:
+    try:
+        names(value)
+    except TemplateError as error:
+        raise wrong("bad-template", error.message) from None
+    return value
+
+
+def _metric(value: str) -> str:
+    if not LEGAL_METRIC.fullmatch(value):
+        raise wrong("wrong-value", f"{quoted(value)} is no metric name: letters, digits, _ and : make one")
+    return value
+
+
+def _for_all(value: object) -> object:
+    return {"all": value} if isinstance(value, str) else value
+
+
+def _file(value: object) -> object:
+    return {"file": value} if isinstance(value, str) else value
+
+
+_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), WithJsonSchema(_TEXTS)]
+Address = Annotated[Text, AfterValidator(_template)]
+
+
+class ExpositionSection(Section):
+    """Metric pages that are scraped."""
+
+    job: Text = Field(description="The label job of all their series.")
+    hosts: Text = Field("all", description="An Ansible pattern.")
+    url: Address = Field(description="A template over host variables: http://{{ mendbook_address }}/metrics")
+    timeout: Time = Field(10.0, description="How long a page may take.")
+    interval: Time | None = Field(None, description="How often, when not as often as everything else.")
+
+
+class ProbeSection(Section):
+    """A question asked of hosts from outside."""
+
+    job: Text = Field(description="The label job of its series.")
+    hosts: Text = Field("all", description="An Ansible pattern.")
+    http: Address | None = Field(None, description="A URL, as a template over host variables.")
+    tcp: Address | None = Field(None, description="host:port, as a template over host variables.")
+    banner: Text | None = Field(None, description="What the service must greet with, over TCP.")
+    status: Annotated[
+        tuple[Count, ...], Field(description="HTTP statuses that are well; without any, 200 to 299.")
+    ] = ()
+    timeout: Time = Field(5.0, description="How long an answer may take.")
+    interval: Time | None = Field(None, description="How often, when not as often as everything else.")
+
+
+class SourcesSection(Section):
+    """Where samples come from."""
+
+    host: Flag = Field(True, description="This machine's own figures.")
+    exposition: tuple[ExpositionSection, ...] = Field((), description="Metric pages.")
+    probe: tuple[ProbeSection, ...] = Field((), description="Probes over TCP and HTTP.")
+
+    LATER: ClassVar[Mapping[str, str]] = {
+        "prometheus": "a Prometheus server as source and evaluator",
+        "consul": "services and their health from Consul",
+    }
+
+
+class LimitsSection(Section):
+    """What holds for the whole engine."""
+
+    storm: Count = Field(5, description="More targets in trouble at once are one storm, for a human.")
+    max_concurrent: Count = Field(4, description="Executions at the same time.")
+    max_targets: Share = Field(0.5, description="The share of the inventory that one execution may touch.")
+    shrink: Share = Field(0.5, description="The share of the inventory that may vanish before everything is held.")
+    reopen: Time = Field(300.0, description="For how long after recovery a new alert reopens the incident.")
+
+    LATER: ClassVar[Mapping[str, str]] = {"heartbeat": "a URL that is called while the engine is well"}
+
+
+class ModesSection(Section):
+    """How far a runbook may go: everywhere, in groups, on single hosts."""
+
+    all: ModeChoice | None = None
+    groups: Mapping[Text, ModeChoice] = Field({})
+    hosts: Mapping[Text, ModeChoice] = Field({})
+
+
+class ParamsSection(Section):
+    """Values of a runbook's params: everywhere, in groups, on single hosts."""
+
+    all: Mapping[Text, Param] = Field({})
+    groups: Mapping[Text, Mapping[Text, Param]] = Field({})
+    hosts: Mapping[Text, Mapping[Text, Param]] = Field({})
+
+
+class RuleSection(Section):
+    """A recording rule, or a file of them in Prometheus's format."""
+
+    file: Text | None = None
+    record: Annotated[Text, AfterValidator(_metric)] | None = None
+    expr: Expr | None = None
+    labels: Mapping[LabelName, AnyText] = Field({})
+
+
+class RuleGroupSection(Section):
+    """A group of rules, as Prometheus writes them."""
+
+    name: Text
+    rules: tuple[RuleSection, ...] = ()
+
+    LATER: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("interval", "limit", "query_offset", "labels"), "a group's own settings"
+    )
+
+
+class RulesFile(Section):
+    """A file of recording rules, as Prometheus writes them."""
+
+    groups: tuple[RuleGroupSection, ...] = ()
+
+
+def _layers(section: type[Section]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{section.__name__}"}]})
+
+
+Modes = Annotated[ModesSection, BeforeValidator(_for_all), _layers(ModesSection)]
+Rule = Annotated[RuleSection, BeforeValidator(_file), _layers(RuleSection)]
+
+
+class SettingsFile(Section):
+    """The settings of a project."""
+
+    inventory: Texts = Field((), description="Ansible inventories; the folder `inventory` when it is not said.")
+    runbooks: Texts = Field((), description="Folders and files; the folder `runbooks`, or else those shipped.")
+    playbooks: Texts = Field((), description="Folders that playbooks are looked for in, before those shipped.")
+    rules: Annotated[tuple[Rule, ...], BeforeValidator(_listed)] = Field((), description="Recording rules, or files.")
+    state: Text = Field(".mendbook", description="The folder of the record, the samples and the executions.")
+    interval: Time = Field(15.0, description="How often is collected and judged.")
+    retention: Time = Field(15 * 86_400.0, description="For how long samples are kept.")
+    environment: AnyText = Field("", description="A name that stands in the record, such as production.")
+    sources: SourcesSection = Field(SourcesSection.model_construct(), description="Where samples come from.")
+    limits: LimitsSection = Field(LimitsSection.model_construct(), description="What holds for the whole engine.")
+    modes: Mapping[Text, Modes] = Field({}, description="How far a runbook may go, by its name.")
+    params: Mapping[Text, ParamsSection] = Field({}, description="Values of runbooks' params, by their names.")
+    protected: Texts = Field((), description="Hosts that automation never touches.")
+    canaries: tuple[Expr, ...] = Field((), description="PromQL about the engine's own health; all must hold.")
+
+    LATER: ClassVar[Mapping[str, str]] = {
+        "approval": "who may approve what",
+        "heartbeat": "a URL that is called while the engine is well",
+        "notify": "telling people",
+        "evaluator": "a Prometheus server that evaluates",
+    }
