@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -88,7 +88,11 @@ class Controller:
         Safe to repeat and safe to kill: every change is committed before its effect begins, and a change that lost
         the race has no effect.
         """
-        look = self.look()
+        now = self.clock.now()
+        standing = self.records.standing(now)
+        reports = self.reports(standing)
+        self.write_rules(self.declared().catalog, now)
+        look = self.look(now, standing, reports)
         done: list[Change] = []
         for change in look.changes:
             if not self.records.commit(change):
@@ -97,13 +101,13 @@ class Controller:
             done.append(change)
         return Tick(look.scene.now, look.scene.alerts, tuple(done), lost=len(done) < len(look.changes))
 
-    def look(self) -> Look:
-        """Return what is to be seen and what a tick would commit now; nothing is decided by looking."""
+    def look(
+        self, now: float | None = None, standing: Standing | None = None, reports: Mapping[str, Report] | None = None
+    ) -> Look:
+        """Return what is to be seen and what a tick would commit; looking changes nothing."""
+        now = self.clock.now() if now is None else now
+        standing = self.records.standing(now) if standing is None else standing
         declared = self.declared()
-        now = self.clock.now()
-        standing = self.records.standing(now)
-        reports = self.reports(standing)
-        self.write_rules(declared.catalog, now)
         answers = self.answer(triggers(declared.catalog), now)
         alerts = detect(answers, declared.catalog, declared.fleet, standing, now)
         for _ in range(ROUNDS):
@@ -118,7 +122,7 @@ class Controller:
             fleet=declared.fleet,
             now=now,
             prepare=declared.prepare,
-            reports=reports,
+            reports=reports or {},
             jump=self.jump(now, declared.catalog.limits.interval),
             automatic=self.automatic,
         )

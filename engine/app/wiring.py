@@ -155,7 +155,7 @@ class App:
         )
 
     def controller(self, store: SampleStore, *, automatic: bool = True) -> Controller:
-        """Return the loop over these samples."""
+        """Return the loop over these samples; `automatic` False begins only what operators ask for."""
         return Controller(
             clock=self.clock,
             records=self.record,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,25 @@ sources:
 limits:
   storm: 3
   max_targets: 50%
+modes:
+  node-down: auto
+  service-hung: auto
+  memory-leak: auto
+  disk-full: auto
+  data-corrupt: auto
+  capacity-short: auto
+params:
+  node-down: {all: {settle: 2s, steady: 2s, recovery: 15s}}
+  service-hung: {all: {settle: 2s, steady: 2s, recovery: 15s}}
+  memory-leak: {all: {window: 8s, horizon: 20s, short: 0.7, healthy: 0.6, settle: 2s, steady: 2s, recovery: 15s,
+                      usage: process_resident_memory_bytes, culprit: job}}
+  disk-full: {all: {short: 0.5, healthy: 0.6, settle: 1s, steady: 2s, recovery: 15s,
+                    growth: "deriv(mendbook_directory_bytes[6s])", culprit: path}}
+  data-corrupt: {all: {settle: 1s, steady: 2s, recovery: 15s}}
+  capacity-short: {all: {window: 3s, queue: 10, settle: 1s, steady: 3s, recovery: 30s, replica: lb}}
+  request-errors: {all: {window: 6s, settle: 4s, steady: 4s, recovery: 20s}}
+  cpu-baseline: {all: {window: 10s, history: 1m, step: 2s, settle: 10s, steady: 5s, recovery: 30s,
+                       usage: process_cpu_seconds_total, culprit: job}}
 """
 
 
@@ -132,10 +151,10 @@ def right(incident: Incident, injection: Injection) -> bool:
 
 
 @contextmanager
-def demo(directory: Path, *, seed: int, keep: bool, modes: Sequence[str], params: str) -> Iterator[tuple[Cluster, App]]:
+def demo(directory: Path, *, seed: int, keep: bool, trouble: Callable[[str], None]) -> Iterator[tuple[Cluster, App]]:
     """Start the cluster and an engine that watches it, in an empty place below `directory`; end both."""
-    prepare(directory, modes, params)
-    with Cluster.start(directory, seed=seed, keep=keep) as cluster, App.open(directory) as app:
+    prepare(directory)
+    with Cluster.start(directory, seed=seed, keep=keep) as cluster, App.open(directory, trouble=trouble) as app:
         stop = threading.Event()
         watching = threading.Thread(target=app.watch, args=(stop,), name="watch")
         watching.start()
@@ -147,7 +166,7 @@ def demo(directory: Path, *, seed: int, keep: bool, modes: Sequence[str], params
             app.end_executions()
 
 
-def prepare(directory: Path, modes: Sequence[str], params: str) -> None:
+def prepare(directory: Path) -> None:
     """Lay out the project that the engine of the demo works on; what an earlier demo left is cleared away."""
     for name in (".mendbook", "mendbook.yml"):
         path = directory / name
@@ -156,5 +175,4 @@ def prepare(directory: Path, modes: Sequence[str], params: str) -> None:
         elif path.exists():
             path.unlink()
     directory.mkdir(parents=True, exist_ok=True)
-    lines = "".join(f"  {name}: auto\n" for name in modes)
-    (directory / "mendbook.yml").write_text(f"{PROJECT}modes:\n{lines}{params}")
+    (directory / "mendbook.yml").write_text(PROJECT)
