@@ -40,6 +40,8 @@ KEPT_BROKEN: Final = 4
 """How many broken segments are kept for a person to look at."""
 REMEMBERED: Final = 16
 """How many lists of series are known by their identity: a few more than there are sources."""
+AHEAD: Final = 60.0
+"""Seconds by which the newest sample may be ahead of the wall clock before that is worth a word."""
 LATEST: Final = 1 << 53
 """Times beyond this many milliseconds either side of the epoch are refused."""
 
@@ -419,6 +421,11 @@ class SampleStore:
             self._file = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
             os.lseek(self._file, last.size, os.SEEK_SET)
         self._retain()
+        ahead = 0.0 if self._newest is None else self._newest / 1000 - clock.time()
+        if ahead > AHEAD:
+            log.warning(
+                "samples are from the future; newer ones of their series wait for the clock", seconds=round(ahead)
+            )
 
     def _load_segment(self, path: Path) -> None:
         try:

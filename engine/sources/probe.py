@@ -153,7 +153,9 @@ class Prober:
         trace.on_connection_create_start.append(connection_started)
         trace.on_connection_create_end.append(connection_ended)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False),
+            connector=aiohttp.TCPConnector(
+                limit=0, force_close=True, use_dns_cache=False, resolver=aiohttp.ThreadedResolver()
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "mendbook", "Accept-Encoding": "identity"},
             timeout=aiohttp.ClientTimeout(total=None),  # each job has its own

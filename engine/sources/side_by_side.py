@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import socket
 import threading
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -42,11 +44,53 @@ class Outcome(Generic[R]):
     seconds: float
 
 
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop in which each name is looked up in a thread of its own.
+
+    The usual few threads are soon taken by names whose servers do not answer, and then hold up every other name, and the end of
+    the process too.
+    """
+
+    async def getaddrinfo(  # type: ignore[override]  # the stub says bytes, which nobody has here
+        self,
+        host: str | None,
+        port: str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Return what socket.getaddrinfo returns."""
+        found: asyncio.Future[list[Any]] = self.create_future()
+
+        def settle(error: BaseException | None, addresses: list[Any]) -> None:
+            if found.done():
+                return  # nobody waits any more
+            if error is not None:
+                found.set_exception(error)
+            else:
+                found.set_result(addresses)
+
+        def look_up() -> None:
+            error: BaseException | None = None
+            addresses: list[Any] = []
+            try:
+                addresses = socket.getaddrinfo(host, port, family, type, proto, flags)
+            except (OSError, ValueError) as wrong:
+                error = wrong
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                self.call_soon_threadsafe(settle, error, addresses)
+
+        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        return await found
+
+
 class SideBySide:
     """An event loop in a thread of its own. What is done with outcomes happens in the caller's thread and delays no job."""
 
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = Loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
         self._thread.start()
@@ -56,10 +100,17 @@ class SideBySide:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def close(self) -> None:
-        """End the loop and its thread."""
+        """End the loop and its thread, and whatever still runs in it."""
+        self.call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        left = tuple(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def round(self, jobs: Mapping[K, Job[R]]) -> Iterator[tuple[K, Outcome[R]]]:
         """Yield the outcome of each job, in the order in which they end; all are begun at once."""

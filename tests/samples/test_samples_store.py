@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from stored import END, START, batch, equal, everything, named, rows
 from engine.model.labels import Batch, Labels
 from engine.promql.block import STALE, Matcher, MatchOperator, is_stale
 from engine.promql.patterns import PatternError
+from engine.samples.index import Index
 from engine.samples.store import SamplesLocked, SampleStore
 
 CPU, MEMORY = named("cpu", instance="a"), named("memory", instance="a")
@@ -360,7 +362,9 @@ import resource, sys
 from pathlib import Path
 from engine.model.labels import Batch, Labels
 from engine.promql.patterns import PatternError
+from engine.samples.index import Index
 from engine.samples.store import SampleStore, SamplesFull
+import re
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = SampleStore(Path(sys.argv[1]))
@@ -411,6 +415,7 @@ import sys
 from pathlib import Path
 from engine.model.labels import Batch, Labels
 from engine.promql.patterns import PatternError
+from engine.samples.index import Index
 from engine.samples.store import SampleStore
 store = SampleStore(Path(sys.argv[1]), size_limit=4 << 20)
 series = tuple(Labels({"__name__": "cpu", "n": str(n)}) for n in range(500))
@@ -443,3 +448,44 @@ def test_a_process_killed_at_any_moment_loses_nothing_acknowledged(tmp_path):
             assert (np.diff(block.times) == 1000).all()
             assert (block.values * 1000 == block.times).all()
             assert store.stats().set_aside == 0
+
+
+texts = st.sampled_from(["", "a", "b", "ab", "a.*", ".*b", ".+", ".*", "a|b", "[^a]*", "(?i)A"])
+matchers = st.builds(Matcher, st.sampled_from(["__name__", "x", "y"]), st.sampled_from(MatchOperator), texts)
+identities = st.dictionaries(st.sampled_from(["__name__", "x", "y"]), st.sampled_from(["a", "b", "ab"])).map(Labels)
+
+
+def admits(matcher: Matcher, labels: Labels) -> bool:
+    value = labels.get(matcher.name, "")
+    match matcher.operator:
+        case MatchOperator.EQUAL:
+            return value == matcher.value
+        case MatchOperator.NOT_EQUAL:
+            return value != matcher.value
+        case MatchOperator.REGEX:
+            return re.fullmatch(matcher.value, value) is not None
+        case MatchOperator.NOT_REGEX:
+            return re.fullmatch(matcher.value, value) is None
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(identities, unique=True, max_size=12), st.lists(st.lists(matchers, max_size=3), max_size=6))
+def test_the_index_finds_what_looking_at_each_series_finds(series, questions):
+    index = Index()
+    numbers = [index.add(labels) for labels in series]
+    for number in numbers[1::3]:
+        index.remove(number)
+    left = [labels for place, labels in enumerate(series) if place % 3 != 1]
+    for question in questions + questions:
+        expected = tuple(labels for labels in left if all(admits(matcher, labels) for matcher in question))
+        assert index.find(question).series == expected
+    assert len(index) == len(left)
+
+
+def test_the_numbers_of_forgotten_series_are_used_again_and_the_order_stays_that_of_first_appearance():
+    index = Index()
+    first, second = index.add(CPU), index.add(MEMORY)
+    index.remove(first)
+    assert index.add(LABELS[1]) == first
+    assert index.find(()).series == (MEMORY, LABELS[1])
+    assert index.labels(second) == MEMORY
