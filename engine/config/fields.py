@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from engine.config.errors import did_you_mean, quoted
 from engine.model.runbook import Mode, Purpose, Scalar, Scope, Value
@@ -34,6 +35,14 @@ class Section(BaseModel):
 
     LATER: ClassVar[Mapping[str, str]] = {}
     """The keys that are part of the design and not built yet, each with what it will do."""
+
+
+class OrText:
+    """Marks a mapping that may be written as a single text, for the JSON Schema."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of either."""
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
 def wrong(code: str, message: str, fix: str | None = None) -> PydanticCustomError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from engine.config.fields import (
     AnyText,
@@ -21,6 +21,7 @@ from engine.config.fields import (
     LabelName,
     ModeChoice,
     Name,
+    OrText,
     Param,
     PurposeChoice,
     ScopeChoice,
@@ -45,11 +46,7 @@ def _condition(value: object) -> object:
     return {"expr": value} if isinstance(value, str) else value
 
 
-Requirement = Annotated[
-    ConditionSection,
-    BeforeValidator(_condition),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/ConditionSection"}]}),
-]
+Requirement = Annotated[ConditionSection, BeforeValidator(_condition), OrText()]
 
 
 class TriggerSection(Section):

@@ -15,6 +15,7 @@ from engine.config.fields import (
     Flag,
     LabelName,
     ModeChoice,
+    OrText,
     Param,
     Section,
     Share,
@@ -149,12 +150,8 @@ class RulesFile(Section):
     groups: tuple[RuleGroupSection, ...] = ()
 
 
-def _layers(section: type[Section]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{section.__name__}"}]})
-
-
-Modes = Annotated[ModesSection, BeforeValidator(_for_all), _layers(ModesSection)]
-Rule = Annotated[RuleSection, BeforeValidator(_file), _layers(RuleSection)]
+Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
+Rule = Annotated[RuleSection, BeforeValidator(_file), OrText()]
 
 
 class SettingsFile(Section):
