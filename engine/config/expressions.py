@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.config.document import Document
-from engine.config.errors import Problem, Severity
+from engine.config.errors import Problem, Severity, quoted
 from engine.config.tree import KeyPath
 from engine.model.runbook import Scope, Value
 from engine.promql import Expression, ParseError, comparisons, experimental, longest_range, parse, unsupported
@@ -83,6 +83,9 @@ class Expressions:
     ) -> None:
         """Keep a problem under the characters of the file that `span` comes from."""
         rendered = self.places.get(path, Rendered(""))
+        filled = rendered.filled(span[0])
+        if filled is not None:
+            message = f"{message} (a template gives {quoted(filled)} here)"
         start = rendered.source(span[0])
         end = max(start, rendered.source(max(span[0], span[1] - 1)))
         first, last = (self.document.index(path, offset=each) for each in (start, end))

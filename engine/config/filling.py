@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from engine.config.document import Document
 from engine.config.errors import Problem, did_you_mean, quoted
 from engine.config.tree import KeyPath
-from engine.model.runbook import Scalar, Value
-from engine.templates import Rendered, TemplateError, attributes, fill_annotation, names, render, render_pieces
+from engine.model.runbook import Place, Scalar, Value
+from engine.templates import Rendered, TemplateError, attributes, fill_annotation, foreign, names, render, render_pieces
 
 ABOUT: Mapping[str, frozenset[str] | None] = {
     "target": frozenset(),
@@ -28,6 +28,8 @@ class Filling:
     params: Mapping[str, Scalar]
     problems: list[Problem] = field(default_factory=list)
     expressions: dict[KeyPath, Rendered] = field(default_factory=dict)
+    explained: set[Place] = field(default_factory=set)
+    """Where the values begin that could not be filled in: whatever else is wrong there follows from that."""
 
     def fill(self, value: Value, path: KeyPath = ()) -> Value:
         """Return `value`, which stands at `path`, with params filled in."""
@@ -61,6 +63,8 @@ class Filling:
         return rendered.text
 
     def _guarded(self, text: str, path: KeyPath, act: Callable[[], Value]) -> Value:
+        if not foreign(text) and self._strangers(text, path, list(self.params)):
+            return text
         try:
             return act()
         except TemplateError as error:
@@ -70,24 +74,35 @@ class Filling:
     def _try(self, text: str, path: KeyPath) -> None:
         """Note what a template of a remedy speaks of that nothing will fill in."""
         try:
-            wanted, parts = names(text), attributes(text)
+            parts = attributes(text)
         except TemplateError as error:
             self._note(error.message, path, text, error.line)
             return
-        known = [*ABOUT, *self.params]
-        for name in sorted(wanted):
-            if name not in known:
-                self._note(f"nothing is called {quoted(name)} here", path, text, word=name, known=known)
+        self._strangers(text, path, [*ABOUT, *self.params])
         for name, part in sorted(parts):
             has = ABOUT.get(name)
             if name not in self.params and has is not None and part not in has:
                 self._note(f"{name} has no {quoted(part)}", path, text, word=part, known=sorted(has))
+
+    def _strangers(self, text: str, path: KeyPath, known: list[str]) -> bool:
+        """Note each name that nothing here has; return whether there was one, or the text cannot be read."""
+        try:
+            strange = sorted(names(text) - set(known))
+        except TemplateError:
+            return False  # noted where it is rendered
+        for name in strange:
+            message = f"nothing is called {quoted(name)} here"
+            if name in ABOUT:
+                message = f"{quoted(name)} is not known yet when a runbook is loaded, only in a remedy's vars and hosts"
+            self._note(message, path, text, word=name, known=known if name not in ABOUT else None)
+        return bool(strange)
 
     def _note(
         self, message: str, path: KeyPath, text: str = "", line: int = 1, word: str = "", known: list[str] | None = None
     ) -> None:
         """Keep a problem, at the word or the line of the template that it is about."""
         offset = max(0, text.find(word, max(0, text.find("{{")))) if word else start_of(text, line)
+        self.explained.add(self.document.place(path))
         fix = None
         if word and known is not None:
             fix = did_you_mean(word, known) or (f"there are {', '.join(known)}" if known else None)

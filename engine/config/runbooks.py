@@ -141,7 +141,10 @@ class _File:
         content, problems = check(RunbookFile, data, self.document)
         expressions = Expressions(self.document, filling.expressions)
         expressions.check_all(data)
-        found = [*filling.problems, *problems, *expressions.problems]
+        # what is no template, or no YAML, is not also of the wrong kind
+        explained = filling.explained | {problem.place for problem in self.document.problems}
+        found = [*filling.problems]
+        found += [problem for problem in (*problems, *expressions.problems) if problem.place not in explained]
         found += playbook_problems(data, self.document, self.settings.playbooks)
         if content is None:
             return None, found

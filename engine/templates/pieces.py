@@ -35,6 +35,13 @@ class Rendered:
                 return piece.source if piece.hole else piece.source + offset - piece.start
         return offset
 
+    def filled(self, offset: int) -> str | None:
+        """Return what a hole was filled with, when the result's character `offset` comes from one."""
+        for piece in self.pieces:
+            if piece.hole and piece.start <= offset < piece.start + piece.length:
+                return self.text[piece.start : piece.start + piece.length]
+        return None
+
 
 def render_pieces(text: str, values: Mapping[str, object]) -> Rendered:
     """Return `text` with `values` filled in, and where everything in it comes from. Raises TemplateError.
