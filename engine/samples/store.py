@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import threading
 import time as clock
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,24 +17,13 @@ from engine.model.labels import Batch, Labels
 from engine.promql.block import Block, Matcher
 from engine.samples.columns import NONE, Columns, Floats, Ints
 from engine.samples.index import Index
-from engine.samples.segment import (
-    MAGIC,
-    NEW_LIST,
-    ONE_LIST,
-    End,
-    NewSeries,
-    Reader,
-    Record,
-    encode,
-)
+from engine.samples.journal import Journal, SamplesFull, SamplesLocked, Segment
+from engine.samples.segment import NEW_LIST, ONE_LIST, NewSeries, Record, encode
 
-SUFFIX: Final = ".segment"
-SYNC_INTERVAL: Final = 5.0
-"""Seconds that may pass before what was written is also forced to the disk."""
+__all__ = ["SampleStore", "SamplesFull", "SamplesLocked", "StoreStats"]
+
 SEGMENTS: Final = 16
 """Into about how many segments retention (and the size limit) is divided."""
-KEPT_BROKEN: Final = 4
-"""How many broken segments are kept for a person to look at."""
 REMEMBERED: Final = 16
 """How many lists of series are known by their identity: a few more than there are sources."""
 AHEAD: Final = 60.0
@@ -46,14 +32,6 @@ LATEST: Final = 1 << 53
 """Times beyond this many milliseconds either side of the epoch are refused."""
 
 log = structlog.get_logger(__name__)
-
-
-class SamplesFull(OSError):  # noqa: N818  # named for what happened, as BlockingIOError is
-    """A batch could not be written (no space, or a limit); the store is as it was before the batch."""
-
-
-class SamplesLocked(OSError):  # noqa: N818
-    """Another process writes this store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +47,6 @@ class StoreStats:
     duplicates: int
     cut_off_bytes: int
     set_aside: int
-
-
-@dataclass(slots=True)
-class _Segment:
-    """One file of the store, and the numbers it uses."""
-
-    number: int
-    path: Path
-    size: int = 0
-    oldest: int | None = None
-    newest: int | None = None
-    born: float = 0.0
-    local: dict[int, int] = field(default_factory=dict)
-    """From the store's number of a series to the segment's."""
-    series: list[int] = field(default_factory=list)
-    """From the segment's number of a series to the store's."""
-    lists: dict[bytes, int] = field(default_factory=dict)
-    """From the segment's numbers of the series of a list, as bytes, to the number of the list."""
-
-    def spans(self, time: int) -> None:
-        """Take note that the segment holds a sample of `time`."""
-        self.oldest = time if self.oldest is None else min(self.oldest, time)
-        self.newest = time if self.newest is None else max(self.newest, time)
-
-    def seal(self) -> None:
-        """Let go of what only writing needs."""
-        self.local, self.series, self.lists = {}, [], {}
 
 
 @dataclass(slots=True)
@@ -131,26 +82,22 @@ class SampleStore:
     def __init__(
         self, path: Path, *, retention: float = 7 * 86400.0, size_limit: int = 512 << 20, read_only: bool = False
     ) -> None:
-        self._path = path
         self._retention = round(retention * 1000)
         self._size_limit = size_limit
-        self._segment_limit = max(size_limit // SEGMENTS, 4096)
         self._read_only = read_only
         self._mutex = threading.RLock()
         self._index = Index()
         self._columns = Columns()
         self._resolved: OrderedDict[int, _Resolved] = OrderedDict()
-        self._segments: list[_Segment] = []
-        self._number = 0  # of the newest segment there has been
         self._newest: int | None = None
-        self._out_of_order = self._duplicates = self._cut_off = self._set_aside = 0
-        self._file: int | None = None
-        self._lock: int | None = None
-        self._synced = clock.monotonic()
+        self._out_of_order = self._duplicates = 0
         self._closed = False
-        if not read_only:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = acquire(path / "lock")
+        self._journal = Journal(
+            path,
+            limit=max(size_limit // SEGMENTS, 4096),
+            span=max(self._retention // SEGMENTS, 1000),
+            read_only=read_only,
+        )
         try:
             self._load()
         except BaseException:
@@ -167,10 +114,7 @@ class SampleStore:
         """Force what was written to the disk and let another process write. Again is allowed; reading goes on working."""
         with self._mutex:
             self._closed = True
-            self._release()
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._journal.close()
 
     # Reading
 
@@ -208,13 +152,13 @@ class SampleStore:
             return StoreStats(
                 series=len(self._index),
                 samples=self._columns.samples,
-                segments=len(self._segments),
-                disk_bytes=sum(segment.size for segment in self._segments),
+                segments=len(self._journal.segments),
+                disk_bytes=self._journal.size,
                 memory_bytes=self._columns.size,
                 out_of_order=self._out_of_order,
                 duplicates=self._duplicates,
-                cut_off_bytes=self._cut_off,
-                set_aside=self._set_aside,
+                cut_off_bytes=self._journal.cut_off,
+                set_aside=self._journal.set_aside,
             )
 
     # Writing
@@ -282,9 +226,9 @@ class SampleStore:
         self._duplicates += duplicates
         if not ids.size:
             return
-        segment = self._writable(time)
+        segment = self._journal.writable(time)
         if steady and resolved.segment == segment.number:
-            self._put(segment, encode(Record(time, (), resolved.list_number, None, values)))
+            self._journal.put(segment, encode(Record(time, (), resolved.list_number, None, values)))
         elif (number := self._write(segment, ids, time, values, steady=steady)) is not None:
             resolved.segment, resolved.list_number = segment.number, number
         segment.spans(time)
@@ -292,7 +236,7 @@ class SampleStore:
         self._newest = time if self._newest is None else max(self._newest, time)
         self._retain()
 
-    def _write(self, segment: _Segment, ids: Ints, time: int, values: Floats, *, steady: bool) -> int | None:
+    def _write(self, segment: Segment, ids: Ints, time: int, values: Floats, *, steady: bool) -> int | None:
         """Append one record to the segment, whole or not at all; return the number it gives to a steady list of series."""
         unnamed = [number for number in ids.tolist() if number not in segment.local]
         start = len(segment.series)
@@ -304,7 +248,7 @@ class SampleStore:
         new = tuple(NewSeries(self._index.births[one], self._index.labels(one)) for one in unnamed)
         data = encode(Record(time, new, number, local if known is None else None, values))
         try:
-            self._put(segment, data)
+            self._journal.put(segment, data)
         except OSError:
             for one in unnamed:
                 del segment.local[one]
@@ -313,63 +257,6 @@ class SampleStore:
         if number == NEW_LIST:
             segment.lists[key] = len(segment.lists)
         return segment.lists.get(key) if steady else None
-
-    def _put(self, segment: _Segment, data: bytes) -> None:
-        """Write one record at the end of the segment; where that fails, leave the file as it was."""
-        file = self._file
-        assert file is not None  # noqa: S101  # _writable has opened it
-        if not segment.size:
-            data = MAGIC + data
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(file, view) :]
-            now = clock.monotonic()
-            if now - self._synced >= SYNC_INTERVAL:
-                os.fdatasync(file)
-                self._synced = now
-        except OSError as error:
-            # The record must not stay half written before others: the next opening would have to set the file aside.
-            try:
-                os.ftruncate(file, segment.size)
-                os.lseek(file, segment.size, os.SEEK_SET)
-            except OSError:
-                os.close(file)
-                self._file = None  # the next batch goes to a new segment
-            raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
-        segment.size += len(data)
-
-    def _writable(self, time: int) -> _Segment:
-        """Return the segment to write to: the last one, or a new one when that is full or spans enough time."""
-        if self._file is not None:
-            last = self._segments[-1]
-            span = 0 if last.oldest is None else time - last.oldest
-            if last.size < self._segment_limit and span <= max(self._retention // SEGMENTS, 1000):
-                return last
-        self._number += 1
-        segment = _Segment(self._number, self._path / f"{self._number:012}{SUFFIX}")
-        try:
-            file = os.open(segment.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
-        self._release()
-        if self._segments:
-            self._segments[-1].seal()
-        self._file = file
-        self._segments.append(segment)
-        return segment
-
-    def _release(self) -> None:
-        """Close the segment being written, its content on the disk."""
-        file, self._file = self._file, None
-        if file is None:
-            return
-        try:
-            os.fdatasync(file)
-        except OSError:
-            log.exception("samples not forced to the disk", path=str(self._path))
-        finally:
-            os.close(file)
 
     # Retention
 
@@ -381,83 +268,36 @@ class SampleStore:
         if self._newest is None:
             return
         cutoff = min(self._newest, round(clock.time() * 1000)) - self._retention
-        size = sum(segment.size for segment in self._segments)
-        for segment in self._segments[:-1]:
+        for segment in self._journal.segments[:-1]:
             aged = segment.newest is None or segment.newest <= cutoff
-            if aged or size > self._size_limit or self._columns.size > self._size_limit:
-                self._drop(segment)
-                size -= segment.size
-
-    def _drop(self, segment: _Segment) -> None:
-        try:
-            segment.path.unlink(missing_ok=True)
-        except OSError:
-            log.exception("old samples not removed", segment=str(segment.path))
-            return
-        self._segments.remove(segment)
-        for number in self._columns.drop(segment.number).tolist():
-            self._forget(number)
-        times = [one.newest for one in self._segments if one.newest is not None]
-        self._newest = max(times) if times else None
+            large = max(self._journal.size, self._columns.size) > self._size_limit
+            if (aged or large) and self._journal.drop(segment):
+                for number in self._columns.drop(segment.number).tolist():
+                    self._forget(number)
+                times = [one.newest for one in self._journal.segments if one.newest is not None]
+                self._newest = max(times) if times else None
 
     def _forget(self, number: int) -> None:
         self._index.remove(number)
         self._resolved.clear()
-        if self._segments:
+        if self._journal.segments:
             # Its number will be given to another series, which the segment being written has not named.
-            self._segments[-1].local.pop(number, None)
+            self._journal.segments[-1].local.pop(number, None)
 
     # Opening
 
     def _load(self) -> None:
-        for path in sorted(self._path.glob(f"*{SUFFIX}")):
-            if path.stem.isdecimal():
-                self._number = int(path.stem)
-                self._load_segment(path)
-        if self._read_only:
-            return
-        if self._segments and self._segments[-1].path.stat().st_size == self._segments[-1].size:
-            last = self._segments[-1]
-            self._file = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
-            os.lseek(self._file, last.size, os.SEEK_SET)
-        self._retain()
+        for segment, record in self._journal.load():
+            self._replay(segment, record)
+        if not self._read_only:
+            self._retain()
         ahead = 0.0 if self._newest is None else self._newest / 1000 - clock.time()
         if ahead > AHEAD:
             log.warning(
                 "samples are from the future; newer ones of their series wait for the clock", seconds=round(ahead)
             )
 
-    def _load_segment(self, path: Path) -> None:
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return  # retention was quicker than this reader
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            log.exception("segment of samples cannot be read", segment=str(path))
-            return
-        if self._segments:
-            self._segments[-1].seal()
-        segment = _Segment(self._number, path)
-        reader = Reader(data)
-        lists: list[Ints] = []
-        for record in reader:
-            self._replay(segment, lists, record)
-        segment.size = reader.good
-        if reader.end is not End.WHOLE and not self._read_only:
-            try:
-                self._repair(path, data, reader)
-            except OSError:
-                # On a full disk, say. What is readable counts all the same; the next batch goes to a new segment.
-                log.exception("segment of samples not repaired", segment=str(path))
-        if reader.good and segment.newest is not None:
-            segment.lists = {ids.astype("<u4").tobytes(): number for number, ids in enumerate(lists)}
-            self._segments.append(segment)
-        elif not self._read_only:
-            path.unlink(missing_ok=True)
-
-    def _replay(self, segment: _Segment, lists: list[Ints], record: Record) -> None:
+    def _replay(self, segment: Segment, record: Record) -> None:
         for one in record.new:
             number = self._index.ids.get(one.labels)
             if number is None:
@@ -467,41 +307,11 @@ class SampleStore:
         self._columns.reserve(len(self._index.births))
         local = record.ids
         if local is None:
-            local = lists[record.list_number]
+            local = segment.read[record.list_number]
         elif record.list_number == NEW_LIST:
-            lists.append(local)
+            segment.read.append(local)
         ids = np.array(segment.series, np.int64)[local]
         ahead = self._columns.last[ids] < record.time  # always, unless someone has copied files about
         self._columns.append(ids[ahead], record.time, record.values[ahead], segment.number)
         segment.spans(record.time)
         self._newest = record.time if self._newest is None else max(self._newest, record.time)
-
-    def _repair(self, path: Path, data: bytes, reader: Reader) -> None:
-        """Bring a segment back to its readable part: cut a torn tail off; set a broken file aside first."""
-        lost = len(data) - reader.good
-        if reader.end is End.BROKEN:
-            aside = path.with_suffix(f"{SUFFIX}.broken")
-            whole = path.with_suffix(".salvaged")
-            aside.unlink(missing_ok=True)
-            whole.write_bytes(data[: reader.good])
-            os.link(path, aside)
-            whole.replace(path)
-            self._set_aside += 1
-            log.error("segment of samples set aside", broken=str(aside), kept_bytes=reader.good, lost_bytes=lost)
-            for old in sorted(self._path.glob("*.broken"))[:-KEPT_BROKEN]:
-                old.unlink(missing_ok=True)
-        else:
-            os.truncate(path, reader.good)
-            self._cut_off += lost
-            log.warning("torn end of samples cut off", segment=str(path), bytes=lost)
-
-
-def acquire(path: Path) -> int:
-    """Return a file descriptor that holds the exclusive lock on `path`. Raises SamplesLocked when another has it."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise SamplesLocked(error.errno, "another process writes these samples", str(path.parent)) from error
-    return file

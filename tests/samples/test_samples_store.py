@@ -171,6 +171,20 @@ def test_a_broken_segment_in_the_middle_costs_only_itself(tmp_path):
     assert first.exists()
 
 
+@pytest.mark.parametrize("garbage", [b"", b"mendb", b"mendbook samples 1\n", b"something else", b"\0" * 100])
+def test_a_last_segment_without_a_record_leaves_the_one_before_it_writable(tmp_path, garbage):
+    with SampleStore(tmp_path) as store:
+        store.append(batch(1, {CPU: 1.0, MEMORY: 2.0}))
+    (tmp_path / "000000000002.segment").write_bytes(garbage)
+    with SampleStore(tmp_path) as store:
+        store.append(batch(2, {LABELS[1]: 3.0, MEMORY: 4.0}))
+        before = everything(store)
+        assert [labels for labels, _ in before] == [CPU, MEMORY, LABELS[1]]
+    with SampleStore(tmp_path) as store:
+        assert everything(store) == before
+        assert store.stats().set_aside == 0
+
+
 def test_a_duplicate_keeps_the_first_and_an_older_sample_is_dropped(tmp_path):
     with SampleStore(tmp_path) as store:
         store.append(batch(10, {CPU: 1.0}))
