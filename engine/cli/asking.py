@@ -33,7 +33,7 @@ def operator() -> str:
     return clean(f"{name}@{socket.gethostname()}".replace("\n", " "))
 
 
-def ask(app: App, kind: str, subject: str = "", reason: str = "") -> tuple[Mapping[str, Any], ...]:
+def ask(app: App, kind: str, subject: str = "", reason: str = "") -> Sequence[Mapping[str, Any]]:
     """Have the engine do something, wait until it did, and return what it says; a refusal is a Failure."""
     from engine.model.standing import Request
 

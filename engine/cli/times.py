@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    Seconds = click.ParamType[float]
+else:
+    Seconds = click.ParamType  # which says its type only from click 8.2 on
 
 SPAN = r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d|w|y))+"
 PARTS = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w|y)")
@@ -16,7 +22,7 @@ LATEST = 253_402_300_799.0
 """The last second of the year 9999."""
 
 
-class Span(click.ParamType):
+class Span(Seconds):
     """A span of time with its unit, such as 90s, 5m or 1h30m; seconds."""
 
     name = "duration"
@@ -35,7 +41,7 @@ class Span(click.ParamType):
         return seconds
 
 
-class Moment(click.ParamType):
+class Moment(Seconds):
     """A moment: a local date and time, a time of today, seconds since the epoch, or `10m` for ten minutes ago."""
 
     name = "time"
