@@ -20,6 +20,8 @@ STYLES = {
 }
 TASKS = {"ok": "green", "changed": "yellow", "failed": "bold red", "unreachable": "bold red", "skipped": "dim"}
 INDENT = " " * 22
+QUIET = frozenset({"validate_argument_spec", "include_tasks", "include_role", "import_role", "assert", "debug"})
+"""Modules whose success says nothing about the host."""
 
 
 class Narrator:
@@ -88,6 +90,8 @@ class Narrator:
 
     def event(self, execution: Execution, event: TaskEvent) -> None:
         """Print a task as it runs."""
+        if event.kind in ("ok", "skipped") and str(event.data.get("action")).rpartition(".")[2] in QUIET:
+            return
         if event.kind in TASKS:
             text = f"{event.host}: {event.task or 'task'} … {event.kind}"
             self.say(event.at, "task", text, TASKS[event.kind])

@@ -78,11 +78,17 @@ def see(scene: Scene, standing: Standing) -> Change:
 
 def alert_entry(alert: Alert) -> Entry:
     """Return the line of an alert that changed its state."""
-    reason = f" ({alert.reason})" if alert.reason else ""
     where = alert.target or str(alert.labels)
+    match alert.state:
+        case AlertState.RESOLVED:
+            sentence = f"resolved after {alert.last_seen - alert.active_since:.0f}s"
+        case AlertState.UNKNOWN:
+            sentence = f"unknown: {alert.reason}"
+        case _:
+            sentence = f"{alert.state}: {alert.condition}" + (f" ({alert.reason})" if alert.reason else "")
     return Entry(
         "alert",
-        f"{alert.name} on {where} {alert.state}: {alert.condition}{reason}",
+        f"{alert.name} on {where} {sentence}",
         None,
         alert.target,
         alert.runbook.partition("@")[0],
@@ -90,6 +96,7 @@ def alert_entry(alert: Alert) -> Entry:
         {
             "fingerprint": alert.fingerprint,
             "value": alert.value,
+            "condition": alert.condition,
             "active_since": alert.active_since,
             "labels": dict(alert.labels),
         },
