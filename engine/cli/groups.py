@@ -6,13 +6,15 @@ import click
 
 
 class ListingGroup(click.Group):
-    """A group whose `list` is what it does by default, options of `list` included."""
+    """A group that lists by default: options of `list` may stand without the word."""
+
+    default = "list"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put `list` in front of arguments that name no command."""
+        """Put the default in front of arguments that name no command."""
         helps = ctx.help_option_names
         if not args or (args[0].startswith("-") and args[0] not in helps):
-            args.insert(0, "list")
+            args.insert(0, self.default)
         return super().parse_args(ctx, args)
 
     def resolve_command(

@@ -1,0 +1,70 @@
+"""`mendbook lab`: the cluster that a demo left running."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli.exits import Failure
+from engine.cli.groups import ListingGroup
+from engine.cli.output import Column, note, output_option, show
+from engine.cli.project import expected
+from engine.cli.words import line
+
+EPILOG = """\b
+Examples:
+  mendbook lab status       the nodes of the cluster that `mendbook demo --keep` left running here
+  mendbook lab down         end it, every process of it
+"""
+directory_option = click.option(
+    "--dir", "directory", type=click.Path(file_okay=False, path_type=Path), default=Path(".mendbook-demo"),
+    show_default=True, help="Where the demo was told to work.",
+)  # fmt: skip
+
+
+class LabGroup(ListingGroup):
+    """A group that shows the status by default."""
+
+    default = "status"
+
+
+@click.group(cls=LabGroup, epilog=EPILOG)
+def command() -> None:
+    """Look at or end the cluster that a demo left running."""
+
+
+@command.command()
+@directory_option
+@output_option
+def status(directory: Path, output: str) -> None:
+    """Show the nodes of the cluster."""
+    with expected():
+        from engine.lab.cluster import Cluster
+
+        nodes = Cluster.attach(directory).status()
+    rows: list[dict[str, Any]] = [{"node": name, **facts} for name, facts in nodes.items()]
+    columns = (
+        Column("NODE", lambda row: line(row["node"]), style="bold"),
+        Column("ROLE", lambda row: line(row["role"])),
+        Column("STATE", lambda row: line(row["state"])),
+        Column("PID", lambda row: row["pid"] or "-", right=True),
+        Column("PORT", lambda row: row["port"], right=True),
+        Column("BEHIND THE BALANCER", lambda row: {True: "yes", False: "no"}.get(row["attached"], "-")),
+        Column("DIRECTORY", lambda row: line(row["directory"])),
+    )
+    show(rows, columns, output)
+
+
+@command.command()
+@directory_option
+def down(directory: Path) -> None:
+    """End the cluster and every process of it; its files stay."""
+    with expected():
+        from engine.lab.cluster import down as end
+
+        found = end(directory)
+    if not found:
+        raise Failure(f"no demo cluster runs below {directory}")
+    note(f"the demo cluster below {directory} has ended")
