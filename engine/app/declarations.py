@@ -108,9 +108,9 @@ class Declarations:
             if not hosts:
                 raise LookupError(f"the pattern {pattern!r} of {step.playbook} matches no host")
         variables = render_tree(dict(step.vars), values)
-        return PlannedStep(
-            step.playbook, hosts, variables if isinstance(variables, Mapping) else {}, step.timeout, always=always
-        )
+        known = variables.items() if isinstance(variables, Mapping) else ()
+        given = {name: value for name, value in known if value is not None}  # the role then says what it needs
+        return PlannedStep(step.playbook, hosts, given, step.timeout, always=always)
 
 
 def own_names() -> frozenset[str]:

@@ -57,7 +57,8 @@ def command(
     It shows what it will do, asks when there is a terminal, obeys the guards, verifies, and records who asked and why. Beside a
     running engine, that engine does it; else this command does it itself.
     """
-    from engine.cli.project import opened, operator
+    from engine.cli.asking import operator
+    from engine.cli.project import opened
     from engine.model.standing import Request
 
     variables = dict(pair(text) for text in extra)
@@ -140,6 +141,7 @@ def carry_out(app: App, request: Request, timeout: float) -> int:
 def lead(app: App, stop: threading.Event) -> None:
     """Tick for this request alone: nothing is begun that no operator asked for."""
     collector = app.collector(app.samples)
+    collector.once()  # guards fail closed: without samples they would refuse
     collector.start()
     try:
         app.controller(app.samples, automatic=False).watch(min(1.0, app.settings.interval), lambda _: None, stop)

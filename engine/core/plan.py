@@ -116,11 +116,12 @@ def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | 
     incident = next((each for each in standing.incidents if each.id == execution.incident), None)
     if incident is not None and incident.state is IncidentState.REMEDIATING:
         return lifecycle.finish(incident, execution, report, standing, scene.now)
+    ended = lifecycle.end_execution(execution, report, scene.now)
     return Change(
         version=0,
         at=scene.now,
-        execution=lifecycle.end_execution(execution, report, scene.now),
-        entries=(lifecycle.execution_entry(execution, report),),
+        execution=ended,
+        entries=(lifecycle.execution_entry(ended, report),),
         unlock=lifecycle.held_by(execution.id, standing) if report.contained else frozenset(),
     )
 

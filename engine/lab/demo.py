@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +154,11 @@ def right(incident: Incident, injection: Injection) -> bool:
 def demo(directory: Path, *, seed: int, keep: bool, trouble: Callable[[str], None]) -> Iterator[tuple[Cluster, App]]:
     """Start the cluster and an engine that watches it, in an empty place below `directory`; end both."""
     prepare(directory)
-    with Cluster.start(directory, seed=seed, keep=keep) as cluster, App.open(directory, trouble=trouble) as app:
+    with ExitStack() as ending:
+        cluster = Cluster.start(directory, seed=seed, keep=keep)
+        if not keep:
+            ending.callback(cluster.stop)
+        app = ending.enter_context(App.open(directory, trouble=trouble))
         stop = threading.Event()
         watching = threading.Thread(target=app.watch, args=(stop,), name="watch")
         watching.start()
