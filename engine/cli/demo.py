@@ -110,6 +110,7 @@ def as_mapping(row: Row) -> dict[str, Any]:
         "culprit": row.injection.culprit,
         "detected_after": row.detected,
         "localized": row.localized,
+        "localized_after": row.named,
         "recovered_after": row.recovered,
         "runbook": row.runbook,
         "requests_lost": row.lost,

@@ -72,6 +72,8 @@ class Row:
     runbook: str
     lost: int
     remark: str = ""
+    named: float | None = None
+    """When the node, the resource and the culprit were concluded."""
 
     @property
     def good(self) -> bool:
@@ -136,6 +138,7 @@ class Demo:
             runbook=own.runbook or "-",
             lost=self.lost(began, recovered or time.time()),
             remark=remark or ("" if recovered else f"{own.state}: {own.reason}"),
+            named=None if own.localized_at is None else own.localized_at - began,
         )
 
     def lost(self, since: float, until: float) -> int:
