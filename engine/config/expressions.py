@@ -31,6 +31,8 @@ class Expressions:
         """Read every expression of a runbook, whatever else is wrong with it."""
         fleet_wide = _scope(data.get("trigger"))
         for path, rendered in self.places.items():
+            if not rendered.text.strip():
+                continue
             if path == ("localize", "culprit", "expr"):
                 self.vector(rendered.text, path, fleet_wide)
                 continue
