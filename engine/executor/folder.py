@@ -154,7 +154,7 @@ class Folder:
         except OSError:
             return
         for step in steps:
-            for name in ("env", "artifacts", "tmp"):
+            for name in ("env", "artifacts", "tmp", "ssh"):
                 shutil.rmtree(step / name, ignore_errors=True)
 
 

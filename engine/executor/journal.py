@@ -20,7 +20,7 @@ LARGEST = 1 << 20
 _RESERVE = 64 << 10
 _VITAL = frozenset({"step_started", "step_ended", "failed", "unreachable", "message"})
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufffe\uffff]")
 
 
 def printable(text: str) -> str:
@@ -72,6 +72,8 @@ class Journal:
         data: Mapping[str, Any] | None = None,
     ) -> None:
         """Append an event; beyond the largest size only those that say how it went, after one that says so."""
+        if self._cut and kind not in _VITAL:
+            return
         limit = LARGEST + (_RESERVE if kind in _VITAL else 0)
         longest = LONGEST_TEXT if self._written < LARGEST else LONGEST_TEXT // 8
         line = self._line(kind, step, host, task, shortened(self._safe(text), longest), data or {})
@@ -90,8 +92,8 @@ class Journal:
             "at": round(time.time(), 3),
             "kind": kind,
             "step": step,
-            "host": shortened(self._safe(host), 256),
-            "task": shortened(self._safe(task), 512),
+            "host": " ".join(shortened(self._safe(host), 256).split()),
+            "task": " ".join(shortened(self._safe(task), 512).split()),
             "text": text,
             "data": {
                 name: shortened(self._safe(value), 512) if isinstance(value, str) else value

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import engine
 from engine.executor import folder as folders
@@ -56,7 +56,10 @@ class LocalExecutor:
         self._readers: dict[str, Reader] = {}
 
     def start(self, execution: Execution) -> None:
-        """Begin; starting again what was started already does nothing, in whatever process it was started."""
+        """Begin; starting again what was started already does nothing, in whatever process it was started.
+
+        Raises OSError when the folder cannot be made: then nothing was started.
+        """
         order = orders.order(
             execution,
             inventory=self._inventory,
@@ -111,8 +114,8 @@ class LocalExecutor:
         return found
 
     def _launch(self, folder: Folder, order: Order) -> subprocess.Popen[bytes]:
-        """Start the supervisor in a session of its own; the order, which holds secrets, goes through a file without a name."""
-        with tempfile.TemporaryFile(dir=folder.path) as told, folder.log.open("ab") as log:
+        """Start the supervisor in a session of its own; the order, which holds secrets, goes through memory, not a disk."""
+        with os.fdopen(os.memfd_create("order"), "w+b") as told, folder.log.open("ab") as log:
             told.write(order.dump())
             told.seek(0)
             return subprocess.Popen(
@@ -144,7 +147,7 @@ class LocalExecutor:
             ExecutionState(result["state"]),
             events,
             str(result["message"]),
-            contained=bool(result["contained"]),
+            contained=_contained(execution, result["left"]),
             started_at=float(result["started_at"]),
             ended_at=float(result["ended_at"]),
             unreachable=tuple(result["unreachable"]),
@@ -153,7 +156,8 @@ class LocalExecutor:
     def _unfinished(self, execution: str, folder: Folder, after: int) -> Report | None:
         with folder.locked(wait=False) as got:
             if not got:
-                return Report(execution, ExecutionState.RUNNING, self._events(execution, folder, after, _MOST_EVENTS))
+                events = self._events(execution, folder, after, _MOST_EVENTS)
+                return Report(execution, ExecutionState.RUNNING, events, contained=False)
             finished = self._finished(execution, folder, after)  # it may have ended since we looked
             if finished is not None or self._may_begin(folder):
                 return finished
@@ -166,15 +170,11 @@ class LocalExecutor:
         return folders.age(intent.get("launched", {})) < self._grace
 
     def _lost(self, execution: str, folder: Folder, after: int) -> Report:
-        grave = folders.read(folder.tombstone)
-        if grave is None or not grave["contained"]:
-            at = time.time() if grave is None else grave["at"]
-            if grave is None:
-                folders.write_whole(folder.tombstone, {"at": at, "contained": False})
-            contained = processes.end(lambda: processes.marked(execution), grace=0.0, limit=_KILL, meanwhile=_nothing)
-            folder.forget_secrets()
-            grave = {"at": at, "contained": contained}
-            folders.write_whole(folder.tombstone, grave)
+        try:
+            grave = _bury(execution, folder)
+        except OSError as error:  # without a tombstone a late supervisor might still begin
+            why = f"it is lost, and that cannot be written down: {error.strerror}"
+            return Report(execution, ExecutionState.RUNNING, message=why, contained=False)
         return Report(
             execution,
             ExecutionState.LOST,
@@ -183,6 +183,30 @@ class LocalExecutor:
             contained=bool(grave["contained"]),
             ended_at=float(grave["at"]),
         )
+
+
+def _bury(execution: str, folder: Folder) -> dict[str, Any]:
+    """Leave a tombstone, then end what is left of the execution; to be called with the lock held."""
+    grave = folders.read(folder.tombstone)
+    if grave is not None and grave["contained"]:
+        return grave
+    if grave is None:
+        grave = {"at": time.time(), "contained": False}
+        folders.write_whole(folder.tombstone, grave)
+    contained = processes.end(lambda: processes.marked(execution), grace=0.0, limit=_KILL, meanwhile=_nothing)
+    folder.forget_secrets()
+    grave = {"at": grave["at"], "contained": contained}
+    folders.write_whole(folder.tombstone, grave)
+    return grave
+
+
+def _contained(execution: str, left: Sequence[Sequence[int]]) -> bool:
+    """Return whether processes that could not be ended have gone by now."""
+    if not left:
+        return True
+    table = processes.running()
+    still = [pid for pid, started in left if pid in table and table[pid].started == started]
+    return not still and not processes.marked(execution, table)
 
 
 def _nothing() -> None:

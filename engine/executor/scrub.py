@@ -15,13 +15,16 @@ _WORDS = (
 )
 _NAME = re.compile(rf"{_WORDS}|(?:^|[_-])(?:keys?|pass|pw|pwd|auth|bearer|cookie)$", re.IGNORECASE)
 _POINTER = re.compile(r"[_-](?:files?|paths?|dir|sock|checking|plugins?)$", re.IGNORECASE)
+# Text comes from anywhere and is long: each repetition is bounded or cannot fail, so that no text takes more than linear time.
 _INLINE = re.compile(
-    rf"(?P<name>[\w-]*(?:{_WORDS})[\w-]*)(?P<sign>[\"']?\s*[=:]\s*)(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s,;'\"]+)",
+    rf"(?P<name>(?:{_WORDS})[\w-]{{0,40}})(?P<sign>[\"']?\s{{0,4}}[=:]\s{{0,4}})(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|[^\s,;'\"]+)",
     re.IGNORECASE,
 )
-_HEADER = re.compile(r"\b(?P<kind>Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}")
-_LOGIN = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://[^\s:/@]+):[^\s/@]+@", re.IGNORECASE)
-_BLOCK = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_HEADER = re.compile(r"\b(?P<kind>Bearer|Basic)\s{1,4}[A-Za-z0-9._~+/=-]{8,}")
+_LOGIN = re.compile(r"(?P<scheme>[a-z0-9]://[^\s:/@]{1,128}):[^\s/@]{1,256}@", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
+)
 
 
 def looks_secret(name: str) -> bool:

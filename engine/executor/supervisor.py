@@ -21,6 +21,7 @@ from engine.executor.folder import Folder
 from engine.executor.inputs import Refused, Step
 from engine.executor.journal import Journal, printable, shortened
 from engine.executor.order import Order
+from engine.executor.processes import Process
 from engine.executor.running import Ending, Running
 from engine.executor.scrub import Scrubber
 from engine.model.execution import ExecutionState
@@ -40,7 +41,8 @@ class Supervisor:
         self._order = order
         self._journal = journal
         self._stop = ""
-        self.contained = True
+        self.left: list[Process] = []
+        """What could not be ended."""
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """Cancel, because a signal came."""
@@ -90,11 +92,14 @@ class Supervisor:
         self._journal.write("step_started", step=step.number, task=step.name, data={"hosts": list(step.hosts)})
         begun = time.monotonic()
         private = self._folder.step(step.number)
-        private.mkdir(mode=0o700, parents=True)
-        run = running.fork(lambda pipe: worker.run(step, self._order, private, pipe), self._journal.scrubber.learn)
+        try:
+            private.mkdir(mode=0o700, parents=True)
+            run = running.fork(lambda pipe: worker.run(step, self._order, private, pipe), self._journal.scrubber.learn)
+        except OSError as error:
+            return Ending(ExecutionState.FAILED, f"{step.name} could not be started: {error.strerror}")
         ending = self._follow(step, run, begun + step.timeout)
-        if not self._contain(step, run):
-            self.contained = False
+        self.left = self._contain(step, run)
+        if self.left:
             self._journal.write("message", step=step.number, text="not every process of this step could be ended")
         ending = ending or running.judge(run.end)
         self._folder.forget_secrets()
@@ -134,15 +139,15 @@ class Supervisor:
             meanwhile=lambda: self._hear(step, run, 0.0),
         )
 
-    def _contain(self, step: Step, run: Running) -> bool:
-        """End every process of the step; the one that tells about it comes last, so that it can."""
+    def _contain(self, step: Step, run: Running) -> list[Process]:
+        """End every process of the step and return what is left; the one that tells comes last, so that it can."""
         self._end_others(step, run)
         patience = time.monotonic() + _GRACE
         while not run.over and time.monotonic() < patience:
             self._hear(step, run, _LOOK)
         run.kill()
         self._hear(step, run, 0.0)
-        return self._end_others(step, run)
+        return [] if self._end_others(step, run) else sorted(run.others(self._order.id), key=lambda one: one.pid)
 
 
 def _write_result(folder: Folder, result: dict[str, object]) -> None:
@@ -180,7 +185,7 @@ def supervise(folder: Folder, order: Order) -> None:
             {
                 "state": str(ending.state),
                 "message": message,
-                "contained": supervisor.contained,
+                "left": [(process.pid, process.started) for process in supervisor.left],
                 "unreachable": list(ending.unreachable),
                 "started_at": started_at,
                 "ended_at": time.time(),

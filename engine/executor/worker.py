@@ -6,6 +6,7 @@ lives to say so.
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import queue
@@ -30,6 +31,7 @@ _PASSED_PREFIXES = ("LC_", "ANSIBLE_")
 _LARGEST_RESULT = str(32 << 20)
 _PLUGINS = Path(__file__).parent / "plugins"
 _LONGEST_PRINT = 64 << 10
+_LONGEST_SOCKET_FOLDER = 76  # of 107 characters; Ansible and ssh add up to 28, and a slash each
 _MOST_COMPLAINTS = 16 << 10
 
 
@@ -49,6 +51,8 @@ def environment(step: Step, order: Order, private: Path) -> dict[str, str]:
     return {
         "ANSIBLE_NOCOWS": "1",
         "ANSIBLE_NOCOLOR": "1",
+        "TERM": "dumb",
+        **_connections(private),
         **found,
         "PATH": search_path(found.get("PATH", "")),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
@@ -63,19 +67,39 @@ def environment(step: Step, order: Order, private: Path) -> dict[str, str]:
     }
 
 
+def _connections(private: Path) -> dict[str, str]:
+    """Return where this execution's ssh connections live: shared ones would end with whoever opened them."""
+    folder = str(private / "ssh")
+    return {"ANSIBLE_SSH_CONTROL_PATH_DIR": folder} if len(folder) <= _LONGEST_SOCKET_FOLDER else {}
+
+
 def _defaults(order: Order, private: Path) -> str:
     """Return an inventory without hosts: the weakest of variables, for hosts that are this machine.
 
     Anything that the inventory, a playbook or Ansible's own settings say is stronger or left alone.
     """
+    settled = _settled(order.environment)
     variables = {}
-    if "ANSIBLE_PYTHON_INTERPRETER" not in order.environment and "ANSIBLE_CONFIG" not in order.environment:
+    if not settled & {"ANSIBLE_PYTHON_INTERPRETER", "interpreter_python"}:
         variables["ansible_python_interpreter"] = ("ansible_playbook_python", "auto")
-    if "ANSIBLE_REMOTE_TEMP" not in order.environment and "ANSIBLE_CONFIG" not in order.environment:
+    if not settled & {"ANSIBLE_REMOTE_TEMP", "ANSIBLE_REMOTE_TMP", "remote_tmp"}:
         variables["ansible_remote_tmp"] = (json.dumps(str(private / "tmp")), "~/.ansible/tmp")
     local = "ansible_connection | default('') == 'local'"
     rules = {name: f"{{{{ {here} if {local} else '{there}' }}}}" for name, (here, there) in variables.items()}
     return json.dumps({"all": {"vars": rules}})
+
+
+def _settled(environment: Mapping[str, str]) -> set[str]:
+    """Return the names of what the user has settled, by variables of the environment or in the file that Ansible will read."""
+    files = [environment.get("ANSIBLE_CONFIG", ""), str(Path.home() / ".ansible.cfg"), "/etc/ansible/ansible.cfg"]
+    settings = configparser.ConfigParser(interpolation=None, strict=False, allow_no_value=True)
+    for path in filter(None, files):
+        try:
+            if settings.read(path, encoding="utf-8"):
+                break
+        except (configparser.Error, ValueError):
+            break  # Ansible will say so
+    return {*environment, *(name for section in settings.sections() for name in settings[section])}
 
 
 def _write(path: Path, text: str) -> None:
@@ -127,6 +151,14 @@ class _Teller:
                         self._room = 0  # a full disk
 
 
+def _furnish(step: Step, order: Order, private: Path) -> None:
+    """Write the files that ansible-runner and Ansible read."""
+    (private / "tmp").mkdir(mode=0o700, parents=True)
+    _write(private / "env" / "extravars", step.variables)
+    _write(private / "env" / "settings", json.dumps({"suppress_output_file": True, "pexpect_timeout": 0.5}))
+    _write(private / "env" / "defaults.json", _defaults(order, private))
+
+
 def run(step: Step, order: Order, private: Path, pipe: int) -> None:
     """Run a step to its end, telling events and at last how it ended.
 
@@ -139,10 +171,6 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
     from ansible_runner.exceptions import AnsibleRunnerException  # noqa: PLC0415
     from ansible_runner.runner import pexpect  # noqa: PLC0415 - its own, which has no types
 
-    (private / "tmp").mkdir(mode=0o700, parents=True)
-    _write(private / "env" / "extravars", step.variables)
-    _write(private / "env" / "settings", json.dumps({"suppress_output_file": True, "pexpect_timeout": 0.5}))
-    _write(private / "env" / "defaults.json", _defaults(order, private))
     teller = _Teller(pipe, private / "output", order.keep_output, Scrubber(order.secrets()))
     playback = Playback()
 
@@ -159,6 +187,7 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
     trouble = ""
     code: int | None = None
     try:
+        _furnish(step, order, private)
         runner = ansible_runner.interface.init_runner(
             private_data_dir=str(private),
             ident="run",

@@ -12,7 +12,7 @@ import pytest
 
 from engine.executor import processes
 from engine.executor.local import LocalExecutor
-from engine.model.execution import Execution, ExecutionState, PlannedStep, Report, TaskEvent
+from engine.model.execution import Execution, PlannedStep, Report, TaskEvent
 
 _PATIENCE = 60.0
 _numbers = itertools.count(1)
@@ -132,7 +132,3 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield made
     for name in made.started:
         processes.end(lambda name=name: processes.marked(name), grace=0.0, limit=5.0)
-
-
-def is_final(state: ExecutionState) -> bool:
-    return not state.active

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from engine.executor import processes
 from engine.executor.local import LocalExecutor
 from engine.model.execution import ExecutionState, PlannedStep
@@ -296,7 +297,6 @@ def test_megabytes_and_binary_neither_hang_nor_bloat(bench: Bench) -> None:
     size = sum(path.stat().st_size for path in (bench.directory / told.report.id).rglob("*") if path.is_file())
     assert size < 2_000_000
     assert all(len(event.text.encode()) <= 4096 for event in told.events)
-    assert [line for line in (bench.directory / told.report.id / "events.jsonl").open()]
 
 
 def test_a_supervisor_needs_nothing_but_python_and_what_it_is_told(
