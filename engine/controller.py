@@ -22,6 +22,7 @@ from engine.model.standing import Standing
 from engine.model.target import Fleet
 from engine.model.truth import Answer, Query
 from engine.ports import Clock, Evaluator, Executor, Records, Samples, Source
+from engine.templates import render_annotation
 
 ROUNDS = 3
 """How often a tick may ask on, each time for what the last answers made necessary."""
@@ -109,7 +110,7 @@ class Controller:
         standing = self.records.standing(now) if standing is None else standing
         declared = self.declared()
         answers = self.answer(triggers(declared.catalog), now)
-        alerts = detect(answers, declared.catalog, declared.fleet, standing, now)
+        alerts = detect(answers, declared.catalog, declared.fleet, standing, now, render_annotation)
         for _ in range(ROUNDS):
             more = questions(alerts, standing, declared.catalog, answers)
             if not more:

@@ -162,7 +162,7 @@ def by_pace(settings: tuple[Setting, ...], interval: float) -> Mapping[float, tu
     """Return the settings by their interval."""
     paces: dict[float, tuple[Setting, ...]] = {}
     for setting in settings:
-        pace = setting.interval or interval
+        pace: float = setting.interval or interval
         paces[pace] = (*paces.get(pace, ()), setting)
     return paces
 

@@ -74,6 +74,9 @@ class Narrator:
         bad = entry.kind == "outcome" and entry.code not in ("resolved", "self_healed")
         self.say(logged.at, entry.kind, entry.sentence, "red" if bad else "")
         match entry.kind:
+            case "alert" if entry.code == "firing":
+                for summary in mappings([entry.data.get("annotations")]):
+                    self.more(str(summary.get("summary", "")))
             case "fault":
                 for line in strings(entry.data.get("evidence")):
                     self.more(f"· {line}")

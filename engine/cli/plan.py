@@ -42,6 +42,7 @@ def command(*, wait: float, detailed_exitcode: bool, output: str) -> int:
 
 def tell(look: Look) -> None:
     """Print what is pending, then each decision with what it rests on."""
+    from engine.cli.narrate import mappings
     from engine.cli.output import ago, clean
     from engine.model.incident import AlertState
 
@@ -53,14 +54,9 @@ def tell(look: Look) -> None:
     entries = [entry for change in look.changes for entry in change.entries if entry.kind in ("fault", "decision")]
     for entry in entries:
         click.echo(clean(f"{entry.kind:<9} {entry.target}: {entry.sentence}"))
-        verdicts = entry.data.get("verdicts", ())
-        for verdict in verdicts if isinstance(verdicts, tuple) else ():
-            if hasattr(verdict, "get"):
-                click.echo(
-                    clean(
-                        f"          {'✓' if verdict.get('allowed') else '✗'} {verdict.get('guard')}: {verdict.get('sentence')}"
-                    )
-                )
+        for verdict in mappings(entry.data.get("verdicts")):
+            mark = "✓" if verdict["allowed"] else "✗"
+            click.echo(clean(f"          {mark} {verdict['guard']}: {verdict['sentence']}"))
     held = [each for each in look.standing.incidents if each.state.live]
     for incident in held:
         click.echo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from engine.core.identity import identify
@@ -17,10 +17,21 @@ from engine.promql import ParseError, comparisons, parse
 Answers = Mapping[str, Answer]
 """Answers by the text of the expression."""
 
+Fill = Callable[[str, Labels, float], str]
 
-def detect(answers: Answers, catalog: Catalog, fleet: Fleet, standing: Standing, now: float) -> tuple[Alert, ...]:
+
+def as_written(text: str, labels: Labels, value: float) -> str:
+    """Leave a text alone."""
+    del labels, value
+    return text
+
+
+def detect(
+    answers: Answers, catalog: Catalog, fleet: Fleet, standing: Standing, now: float, fill: Fill = as_written
+) -> tuple[Alert, ...]:
     """Return every alert as it stands now: pending, firing, unknown, or resolved at this very instant.
 
+    `fill` fills the result's labels and value into the rule's own labels and annotations.
     An alert that ends because data ended is unknown, never resolved. `for` needs continuity: after a gap longer than two
     intervals pending starts again.
     """
@@ -33,12 +44,18 @@ def detect(answers: Answers, catalog: Catalog, fleet: Fleet, standing: Standing,
     for runbook in catalog.runbooks:
         answer = answers.get(runbook.trigger.expr)
         if answer is not None:
-            found += judge(runbook, answer, fleet, before.get(runbook.variant, {}), now, gap)
+            found += judge(runbook, answer, fleet, before.get(runbook.variant, {}), now, gap, fill)
     return tuple(found)
 
 
 def judge(
-    runbook: Runbook, answer: Answer, fleet: Fleet, before: Mapping[str, Alert], now: float, gap: float
+    runbook: Runbook,
+    answer: Answer,
+    fleet: Fleet,
+    before: Mapping[str, Alert],
+    now: float,
+    gap: float,
+    fill: Fill,
 ) -> Iterator[Alert]:
     """Yield the alerts of one runbook."""
     condition = sentence_of(runbook.trigger.expr)
@@ -55,7 +72,17 @@ def judge(
         if fingerprint in seen:
             continue
         seen.add(fingerprint)
-        yield hold_true(runbook, sample, target, before.get(fingerprint), fingerprint, condition, reason, now, gap)
+        alert = hold_true(runbook, sample, target, before.get(fingerprint), fingerprint, now, gap)
+        own = {name: fill(text, sample.labels, sample.value) for name, text in runbook.trigger.labels.items()}
+        yield replace(
+            alert,
+            labels=alert.labels.with_({**own, "alertname": runbook.trigger.alert}),
+            annotations={
+                name: fill(text, sample.labels, sample.value) for name, text in runbook.trigger.annotations.items()
+            },
+            condition=condition.format(value=f"{sample.value:.6g}"),
+            reason=reason,
+        )
     for fingerprint, alert in before.items():
         if fingerprint not in seen:
             ended = let_go(runbook, answer, alert, fleet, now, gap)
@@ -63,39 +90,32 @@ def judge(
                 yield ended
 
 
-def hold_true(  # noqa: PLR0917  the pieces of one alert, gathered by its only caller
+def hold_true(
     runbook: Runbook,
     sample: Sample,
     target: Target | None,
     alert: Alert | None,
     fingerprint: str,
-    condition: str,
-    reason: str,
     now: float,
     gap: float,
 ) -> Alert:
-    """Return the alert of a condition that holds now."""
+    """Return the alert of a condition that holds now, with the result's own labels."""
     fired = alert is not None and alert.fired_at is not None
     continuous = alert is not None and (fired or now - alert.last_true <= gap)
     active_since = alert.active_since if alert is not None and continuous else now
     firing = fired or now - active_since >= runbook.trigger.for_
-    fired_at = alert.fired_at if alert is not None and fired else (now if firing else None)
-    labels = sample.labels.without(METRIC_NAME).with_({**runbook.trigger.labels, "alertname": runbook.trigger.alert})
     return Alert(
         fingerprint=fingerprint,
         runbook=runbook.variant,
         name=runbook.trigger.alert,
-        labels=labels,
+        labels=sample.labels.without(METRIC_NAME),
         target=target.name if target is not None else None,
         state=AlertState.FIRING if firing else AlertState.PENDING,
         value=sample.value,
         active_since=active_since,
         last_true=now,
         last_seen=now,
-        fired_at=fired_at,
-        annotations=runbook.trigger.annotations,
-        condition=condition.format(value=f"{sample.value:.6g}"),
-        reason=reason,
+        fired_at=alert.fired_at if alert is not None and fired else (now if firing else None),
     )
 
 

@@ -99,6 +99,7 @@ def alert_entry(alert: Alert) -> Entry:
             "condition": alert.condition,
             "active_since": alert.active_since,
             "labels": dict(alert.labels),
+            "annotations": dict(alert.annotations),
         },
     )
 
