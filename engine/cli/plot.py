@@ -3,73 +3,73 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 BRAILLE = 0x2800
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of the dot in each row and column of a braille character, from above."""
+HOLE = 2.5
+"""So many times the usual distance apart, two samples are not joined."""
 
 Points = Sequence[tuple[float, float]]
-"""Time and value."""
+"""Time and value, times ascending."""
 
 
 def spark(points: Points, start: float, end: float, width: int) -> str:
     """Return a course in one line of `width` characters; a blank where there is no sample."""
-    columns = [[value for value in column if math.isfinite(value)] for column in binned(points, start, end, width)]
-    known = [sum(column) / len(column) for column in columns if column]
-    if not known:
-        return " " * width
-    low, high = min(known), max(known)
-    size = (high - low) or 1.0
-
-    def block(column: list[float]) -> str:
-        if not column:
-            return " "
-        level = (sum(column) / len(column) - low) / size
-        return BLOCKS[min(len(BLOCKS) - 1, int(level * len(BLOCKS)))]
-
-    return "".join(map(block, columns))
+    means = [sum(column) / len(column) if column else None for column in columns_of(points, start, end, width)]
+    known = [mean for mean in means if mean is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    return "".join(" " if mean is None else BLOCKS[level(mean, low, high, len(BLOCKS))] for mean in means)
 
 
 def plot(points: Points, start: float, end: float, width: int, height: int) -> list[str]:
     """Return a course as `height` lines of `width` braille characters, two dots wide and four high each.
 
-    The lowest value is on the bottom row of dots and the highest on the top; a constant runs through the middle.
+    The lowest value is on the bottom row of dots and the highest on the top; a constant runs through the middle. A hole
+    in the samples is a hole in the line.
     """
-    columns = [[value for value in column if math.isfinite(value)] for column in binned(points, start, end, 2 * width)]
+    columns = columns_of(points, start, end, 2 * width)
     known = [value for column in columns for value in column]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    rows = 4 * height
     cells = [[BRAILLE] * width for _ in range(height)]
-    if known:
-        low, high = min(known), max(known)
-        rows = 4 * height
-        before: int | None = None
-        for place, column in enumerate(columns):
-            if not column:
-                before = None
-                continue
-            levels = [level(value, low, high, rows) for value in column]
-            reach = [*levels, before] if before is not None else levels
-            for row in range(min(reach), max(reach) + 1):
-                upper = rows - 1 - row
-                cells[upper // 4][place // 2] |= DOTS[upper % 4][place % 2]
-            before = levels[-1]
+    before: int | None = None
+    for place, column in enumerate(columns):
+        levels = [level(value, low, high, rows) for value in column]
+        reach = levels if before is None or not levels else [*levels, before]
+        for row in range(min(reach), max(reach) + 1) if reach else ():
+            upper = rows - 1 - row
+            cells[upper // 4][place // 2] |= DOTS[upper % 4][place % 2]
+        before = levels[-1] if levels else None
     return ["".join(map(chr, row)) for row in cells]
 
 
 def level(value: float, low: float, high: float, rows: int) -> int:
-    """Return the row of dots, from below, that a value is drawn on."""
+    """Return the row, from below, that a value is drawn on; the middle one when all values are the same."""
     if high == low:
-        return rows // 2
+        return (rows - 1) // 2
     return min(rows - 1, max(0, round((value - low) / (high - low) * (rows - 1))))
 
 
-def binned(points: Points, start: float, end: float, width: int) -> Iterator[list[float]]:
-    """Yield the values of each of `width` equal stretches of time; a sample at `end` belongs to the last."""
+def columns_of(points: Points, start: float, end: float, width: int) -> list[list[float]]:
+    """Return the values in each of `width` equal stretches of time, joined by straight lines where nothing is missing."""
     columns: list[list[float]] = [[] for _ in range(width)]
+    finite = [(time, value) for time, value in points if start <= time <= end and math.isfinite(value)]
     size = (end - start) or 1.0
-    for time, value in points:
-        place = int((time - start) / size * width)
-        if 0 <= place <= width:
-            columns[min(place, width - 1)].append(value)
-    yield from columns
+
+    def place(time: float) -> int:
+        return min(width - 1, int((time - start) / size * width))
+
+    for time, value in finite:
+        columns[place(time)].append(value)
+    usual = median(later - earlier for (earlier, _), (later, _) in pairwise(finite)) if len(finite) > 1 else 0.0
+    for (earlier, before), (later, after) in pairwise(finite):
+        if later - earlier <= HOLE * usual:
+            first, last = place(earlier), place(later)
+            for between in range(first + 1, last):
+                columns[between].append(before + (after - before) * (between - first) / (last - first))
+    return columns
