@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 from engine.app.declarations import own_names
@@ -158,13 +158,12 @@ class Follower:
         return self.source.collect(at)
 
 
-def by_pace(settings: tuple[Setting, ...], interval: float) -> Mapping[float, tuple[Setting, ...]]:
+def by_pace(settings: Iterable[Setting], interval: float) -> Mapping[float, tuple[Setting, ...]]:
     """Return the settings by their interval."""
-    paces: dict[float, tuple[Setting, ...]] = {}
+    paces: dict[float, list[Setting]] = {}
     for setting in settings:
-        pace: float = setting.interval or interval
-        paces[pace] = (*paces.get(pace, ()), setting)
-    return paces
+        paces.setdefault(setting.interval or interval, []).append(setting)
+    return {pace: tuple(together) for pace, together in paces.items()}
 
 
 def hosts_of(pattern: str, inventory: Inventory, trouble: Trouble) -> tuple[str, ...]:
