@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -59,7 +59,10 @@ def _problem(section: type[Section], error: Any, document: Document, under: KeyP
             sentence = context.get("sentence", error["msg"])
             code = code if "sentence" in context else "wrong-value"
             at_key = "[key]" in error["loc"]
-            return document.problem(code, sentence, path, at_key=at_key, fix=context.get("fix"))
+            offset, width = context.get("offset", 0), context.get("width", 1)
+            return document.problem(
+                code, sentence, path, at_key=at_key, offset=offset, width=width, fix=context.get("fix")
+            )
 
 
 def _unknown(section: type[Section], location: KeyPath, path: KeyPath, document: Document) -> Problem:
@@ -70,7 +73,9 @@ def _unknown(section: type[Section], location: KeyPath, path: KeyPath, document:
         message = f"{quoted(key)} ({coming}) is not built yet and would be ignored"
         return document.problem("not-yet", message, path, at_key=True, fix="leave it out for now")
     known = keys_of(parent) if parent is not None else []
-    fix = did_you_mean(key, known) or (f"there are {', '.join(known)}" if known else None)
+    hint = parent.HINT if parent is not None else None
+    fix = did_you_mean(key, known, cutoff=0.75 if hint else 0.6) or hint
+    fix = fix or (f"there are {', '.join(known)}" if known else None)
     return document.problem("unknown-key", quoted(key), path, at_key=True, fix=fix)
 
 
@@ -85,24 +90,29 @@ def keys_of(section: type[BaseModel]) -> list[str]:
 
 def section_at(section: type[Section], location: KeyPath) -> type[Section] | None:
     """Return the class of the mapping that `location` leads to."""
-    current: Any = section
+    current: type[Section] | None = section
+    named = False
     for part in location:
         if isinstance(part, int):
             continue  # the class of a list's items was found with the list
-        fields = {field.alias or name: field for name, field in current.model_fields.items()}
-        found = _section_in(fields[part].annotation) if part in fields else None
-        if found is None:
+        if named:
+            named = False  # a name of people's own; the class of what it names was found with the mapping
+            continue
+        fields = {field.alias or name: field for name, field in current.model_fields.items()} if current else {}
+        annotation = fields[part].annotation if part in fields else None
+        current, named = _section_in(annotation), _is_by_name(annotation)
+        if current is None:
             return None
-        current = found
-    return current  # type: ignore[no-any-return]
+    return None if named else current
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
     """Return the one class of a mapping in an annotation such as `tuple[StepSection, ...] | None`."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    for part in get_args(annotation):
-        found = _section_in(part)
-        if found is not None:
-            return found
-    return None
+    return next((found for part in get_args(annotation) if (found := _section_in(part)) is not None), None)
+
+
+def _is_by_name(annotation: Any) -> bool:
+    """Return whether an annotation is a mapping of people's own names."""
+    return get_origin(annotation) is Mapping or any(_is_by_name(part) for part in get_args(annotation))

@@ -64,27 +64,31 @@ def errors(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the problems by file, line and column, each once."""
+    """Return the problems by file, line and column, each once; where there is an error, no warning says the same."""
 
     def key(problem: Problem) -> tuple[str, int, int]:
         place = problem.place
         return (place.file, place.line, place.column) if place else ("", 0, 0)
 
-    return tuple(sorted(dict.fromkeys(problems), key=key))
+    found = dict.fromkeys(problems)
+    wrong = {problem.place for problem in errors(found)}
+    return tuple(
+        sorted((each for each in found if each.severity is Severity.ERROR or each.place not in wrong), key=key)
+    )
 
 
-def closest(word: str, known: Collection[str]) -> str | None:
+def closest(word: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
     """Return the one of the `known` words that `word` was most likely meant to be; None when none is close."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     if not close:
         folded = word.replace("-", "_").lower()
         close = [name for name in known if name.replace("-", "_").lower() == folded]
     return close[0] if close else None
 
 
-def did_you_mean(word: str, known: Collection[str]) -> str | None:
+def did_you_mean(word: str, known: Collection[str], cutoff: float = 0.6) -> str | None:
     """Return a fix that names the closest of the `known` words; None when none is close."""
-    close = closest(word, known)
+    close = closest(word, known, cutoff)
     return f"did you mean '{close}'?" if close else None
 
 

@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from engine.config.errors import did_you_mean, quoted
 from engine.model.runbook import Mode, Purpose, Scalar, Scope, Value
+from engine.promql import ParseError, parse
 from engine.promql.literals import LEGAL_LABEL, read_duration
 
 _TEMPLATE = r"\{\{.*\}\}"
@@ -33,6 +34,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
 
+    HINT: ClassVar[str | None] = None
+    """What to say of an unknown key that resembles none."""
     LATER: ClassVar[Mapping[str, str]] = {}
     """The keys that are part of the design and not built yet, each with what it will do."""
 
@@ -45,10 +48,14 @@ class OrText:
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
 
-def wrong(code: str, message: str, fix: str | None = None) -> PydanticCustomError:
-    """Return an error that pydantic passes on as it is; `fix` says what to write instead."""
+def wrong(code: str, message: str, fix: str | None = None, *, offset: int = 0, width: int = 1) -> PydanticCustomError:
+    """Return an error that pydantic passes on as it is.
+
+    `fix` says what to write instead; `offset` and `width` are the characters of a text that it is about.
+    """
     # braces in a pydantic template stand for context
-    return PydanticCustomError(code, "{sentence}", {"sentence": message, "fix": fix})
+    context = {"sentence": message, "fix": fix, "offset": offset, "width": width}
+    return PydanticCustomError(code, "{sentence}", context)
 
 
 def kind(value: object) -> str:
@@ -82,6 +89,15 @@ def _some_text(value: object) -> str:
     if not text.strip():
         raise wrong("wrong-value", "this text is empty")
     return text
+
+
+def _parses(value: str) -> str:
+    try:
+        parse(value)
+    except ParseError as error:
+        width = max(1, error.end - error.start)
+        raise wrong("bad-promql", error.message, offset=error.start, width=width) from None
+    return value
 
 
 def _name(value: object) -> str:
@@ -214,6 +230,8 @@ Text = Annotated[str, BeforeValidator(_some_text), WithJsonSchema({"type": "stri
 Expr = Annotated[
     str, BeforeValidator(_some_text), WithJsonSchema({"type": "string", "minLength": 1, "description": "PromQL"})
 ]
+PlainExpr = Annotated[Expr, AfterValidator(_parses)]
+"""PromQL in which there are no templates."""
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 AnyText = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
 LabelName = Annotated[str, BeforeValidator(_text), AfterValidator(_label), WithJsonSchema({"type": "string"})]

@@ -11,7 +11,7 @@ from engine.config.document import Document, read_document
 from engine.config.errors import ConfigError, Problem, errors, in_order
 from engine.config.expressions import Expressions
 from engine.config.project import FILE_NAME, Exposition, Layers, Overrides, Probe, Settings
-from engine.config.rules import read_rules, rule_problems
+from engine.config.rules import read_rules
 from engine.config.settings_file import ModesSection, ProbeSection, SettingsFile
 from engine.config.tree import KeyPath
 from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
@@ -55,8 +55,9 @@ def read_settings(path: Path | None, start: Path) -> tuple[Settings, tuple[Probl
     if document.root is not None:
         content, found = check(SettingsFile, document.data, document)
         reading.problems += found
-    elif not document.text.strip() and all(problem.code == "empty" for problem in document.problems):
+    elif [problem.code for problem in document.problems] == ["empty"]:
         document = Document(document.file, document.text)  # an empty file says nothing, which is no mistake
+    reading.problems += reading.missing()
     settings = reading.settings(content or SettingsFile.model_validate({}), path)
     return settings, in_order([*document.problems, *reading.problems])
 
@@ -123,20 +124,25 @@ class _Reading:
 
     def paths(self, kind: str, written: Iterable[str], otherwise: Path) -> tuple[Path, ...]:
         """Return the paths that are written, or the folder of that name, or what comes with the product."""
-        found = tuple(self.path(kind, text, (kind, number)) for number, text in enumerate(written))
+        found = tuple(self.path(kind, text) for text in written)
         own = self.root / kind
         return found or ((own,) if own.is_dir() and any(own.iterdir()) else (otherwise,))
 
-    def path(self, kind: str, text: str, key: KeyPath) -> Path:
-        """Return one path, which must exist; `shipped` leads to what comes with the product."""
+    def path(self, kind: str, text: str) -> Path:
+        """Return one path; `shipped` leads to what comes with the product."""
         first, *rest = Path(text).parts or (".",)
         if first == "shipped" and not (self.root / "shipped").exists():
-            path = shipped(kind).joinpath(*rest)
-        else:
-            path = self.root / Path(text).expanduser()
-        if not path.exists():
-            self.problems.append(self.document.problem("unreadable", "there is no such file or folder", key))
-        return path
+            return shipped(kind).joinpath(*rest)
+        return self.root / Path(text).expanduser()
+
+    def missing(self) -> Iterator[Problem]:
+        """Yield a problem for each path that leads nowhere, whatever else is wrong with the file."""
+        for kind in ("inventory", "runbooks", "playbooks", "rules"):
+            written = self.document.data.get(kind)
+            for number, text in enumerate(written if isinstance(written, tuple) else (written,)):
+                if isinstance(text, str) and not self.path(kind, text).exists():
+                    path: KeyPath = (kind, number) if isinstance(written, tuple) else (kind,)
+                    yield self.document.problem("unreadable", "there is no such file or folder", path)
 
     def playbooks(self, content: SettingsFile) -> tuple[Path, ...]:
         """Return the project's own playbook folders and, behind them, those that come with the product."""
@@ -146,15 +152,6 @@ class _Reading:
 
     def probe(self, section: ProbeSection, number: int) -> Probe:
         """Return one probe, which asks over HTTP or over TCP."""
-        key: KeyPath = ("sources", "probe", number)
-        if (section.http is None) == (section.tcp is None):
-            self.problems.append(
-                self.document.problem("missing-key", "a probe needs 'http' or 'tcp', one of them", key)
-            )
-        for name, with_http in (("banner", False), ("status", True)):
-            if name in section.model_fields_set and with_http is (section.http is None):
-                message = f"'{name}' is for {'http' if with_http else 'tcp'}"
-                self.problems.append(self.document.problem("wrong-value", message, (*key, name), at_key=True))
         return Probe(
             section.job,
             section.hosts,
@@ -164,23 +161,21 @@ class _Reading:
             section.interval,
             section.status,
             section.banner,
-            key,
+            ("sources", "probe", number),
         )
 
     def rule_files(self, content: SettingsFile) -> Iterator[Path]:
         """Yield the files of recording rules that are named, or those in the folder `rules`."""
-        named = [(rule.file, number) for number, rule in enumerate(content.rules) if rule.file is not None]
-        for text, number in named:
-            path = self.path("rules", text, ("rules", number))
+        for text in [rule.file for rule in content.rules if rule.file is not None]:
+            path = self.path("rules", text)
             yield from sorted(path.glob("*.yml")) if path.is_dir() else [path]
         if not content.rules and (self.root / "rules").is_dir():
             yield from sorted((self.root / "rules").glob("*.yml"))
 
     def rules(self, content: SettingsFile) -> Iterator[RecordingRule]:
         """Yield the recording rules that stand in the settings, then those of files."""
-        for number, rule in enumerate(content.rules):
+        for rule in content.rules:
             if rule.file is None:
-                self.problems += rule_problems(rule, self.document, ("rules", number))
                 yield RecordingRule(rule.record or "", rule.expr or "", dict(rule.labels))
         for path in self.rule_files(content):
             if path.exists():

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from engine.config.errors import quoted
 from engine.config.fields import (
     AnyText,
     Count,
-    Expr,
     Flag,
     LabelName,
     ModeChoice,
     OrText,
     Param,
+    PlainExpr,
     Section,
     Share,
     Text,
@@ -82,6 +82,17 @@ class ProbeSection(Section):
     timeout: Time = Field(5.0, description="How long an answer may take.")
     interval: Time | None = Field(None, description="How often, when not as often as everything else.")
 
+    @model_validator(mode="after")
+    def asks_one_way(self) -> ProbeSection:
+        """A probe asks over HTTP or over TCP, and knows answers of that kind alone."""
+        if (self.http is None) == (self.tcp is None):
+            raise wrong("missing-key", "a probe needs 'http' or 'tcp', one of them")
+        if self.banner is not None and self.tcp is None:
+            raise wrong("wrong-value", "'banner' is for tcp")
+        if self.status and self.http is None:
+            raise wrong("wrong-value", "'status' is for http")
+        return self
+
 
 class SourcesSection(Section):
     """Where samples come from."""
@@ -123,14 +134,23 @@ class ParamsSection(Section):
     groups: Mapping[Text, Mapping[Text, Param]] = Field({})
     hosts: Mapping[Text, Mapping[Text, Param]] = Field({})
 
+    HINT: ClassVar[str | None] = "values for all hosts stand below 'all'"
+
 
 class RuleSection(Section):
     """A recording rule, or a file of them in Prometheus's format."""
 
     file: Text | None = None
     record: Annotated[Text, AfterValidator(_metric)] | None = None
-    expr: Expr | None = None
+    expr: PlainExpr | None = None
     labels: Mapping[LabelName, AnyText] = Field({})
+
+    @model_validator(mode="after")
+    def is_whole(self) -> RuleSection:
+        """A rule is a file of rules, or has a name and an expression."""
+        if self.file is None and (self.record is None or self.expr is None):
+            raise wrong("missing-key", "a recording rule has 'record' and 'expr'")
+        return self
 
 
 class RuleGroupSection(Section):
@@ -170,7 +190,7 @@ class SettingsFile(Section):
     modes: Mapping[Text, Modes] = Field({}, description="How far a runbook may go, by its name.")
     params: Mapping[Text, ParamsSection] = Field({}, description="Values of runbooks' params, by their names.")
     protected: Texts = Field((), description="Hosts that automation never touches.")
-    canaries: tuple[Expr, ...] = Field((), description="PromQL about the engine's own health; all must hold.")
+    canaries: tuple[PlainExpr, ...] = Field((), description="PromQL about the engine's own health; all must hold.")
 
     LATER: ClassVar[Mapping[str, str]] = {
         "approval": "who may approve what",

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.config.errors import ConfigError
+from engine.config.settings import (
+    Exposition,
+    Layers,
+    Probe,
+    find_settings,
+    load_settings,
+    read_settings,
+    shipped,
+)
+from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
+
+FOLDER = Path(__file__).parent / "settings"
+
+WHOLE = """\
+inventory: [hosts.yml, more]
+runbooks: [runbooks, shipped/disk-full.yml]
+playbooks: books
+rules:
+  - {record: "instance:up:sum", expr: sum by (instance) (up), labels: {team: a}}
+  - recording.yml
+interval: 1s
+retention: 2d
+state: var
+environment: demo
+sources:
+  host: false
+  exposition:
+    - {job: web, hosts: web, url: "http://{{ mendbook_address }}/metrics", timeout: 2s, interval: 5s}
+  probe:
+    - {job: tcp, tcp: "{{ mendbook_address }}", banner: SSH-2.0, timeout: 1s}
+    - {job: http, hosts: "web:&prod", http: "{{ mendbook_http_url }}", status: [200, 204]}
+limits: {storm: 3, max_concurrent: 2, max_targets: 50%, shrink: 0.3, reopen: 10m}
+modes:
+  node-down: auto
+  disk-full: {all: approve, groups: {web: auto}, hosts: {db1: shadow}}
+params:
+  disk-full: {all: {short: 0.2}, groups: {web: {short: 0.3}}, hosts: {db1: {settle: 5m}}}
+protected: [db1, monitor]
+canaries: ["up{job='canary'} == 1"]
+"""
+RULES = """\
+groups:
+  - name: node
+    rules:
+      - {record: "node:cpu:rate", expr: "rate(node_cpu_seconds_total[5m])"}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for folder in ("more", "runbooks", "books"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "hosts.yml").write_text("all: {}\n")
+    (tmp_path / "recording.yml").write_text(RULES)
+    (tmp_path / "mendbook.yml").write_text(WHOLE)
+    return tmp_path
+
+
+def test_every_key_of_the_settings_arrives(project: Path) -> None:
+    settings = load_settings(project / "mendbook.yml", project)
+    assert settings.root == project
+    assert settings.inventory == (project / "hosts.yml", project / "more")
+    assert settings.runbooks == (project / "runbooks", shipped("runbooks") / "disk-full.yml")
+    assert settings.playbooks == (project / "books", shipped("playbooks"))
+    assert settings.recording == (
+        RecordingRule("instance:up:sum", "sum by (instance) (up)", {"team": "a"}),
+        RecordingRule("node:cpu:rate", "rate(node_cpu_seconds_total[5m])"),
+    )
+    assert (settings.interval, settings.retention, settings.environment) == (1.0, 172_800.0, "demo")
+    assert settings.record == project / "var" / "record.sqlite3"
+    assert settings.host is False
+    web, tcp, http = (*settings.expositions, *settings.probes)
+    page = "http://{{ mendbook_address }}/metrics"
+    assert web == Exposition("web", "web", page, 2.0, 5.0, ("sources", "exposition", 0))
+    key = ("sources", "probe", 0)
+    assert tcp == Probe("tcp", "all", "tcp", "{{ mendbook_address }}", 1.0, None, (), "SSH-2.0", key)
+    assert isinstance(http, Probe)
+    assert (http.kind, http.hosts, http.status) == ("http", "web:&prod", (200, 204))
+    assert settings.limits == Limits(1.0, 3, 2, 0.5, 0.3, 600.0)
+    assert settings.modes == {
+        "node-down": Layers(Mode.AUTO),
+        "disk-full": Layers(Mode.APPROVE, {"web": Mode.AUTO}, {"db1": Mode.SHADOW}),
+    }
+    assert settings.params == {"disk-full": Layers({"short": 0.2}, {"web": {"short": 0.3}}, {"db1": {"settle": "5m"}})}
+    assert settings.protected == {"db1", "monitor"}
+    assert settings.canaries == (Condition("up{job='canary'} == 1", Scope.FLEET),)
+
+
+def test_without_a_file_there_is_a_default_for_everything(tmp_path: Path) -> None:
+    settings = load_settings(find_settings(tmp_path), tmp_path)
+    assert settings.host
+    assert settings.limits == Limits()
+    assert settings.runbooks == (shipped("runbooks"),)
+    assert settings.playbooks == (shipped("playbooks"),)
+    assert settings.state == tmp_path / ".mendbook"
+    assert [path.name for path in settings.inventory] == ["localhost.yml"]
+    assert all(path.exists() for path in (*settings.inventory, *settings.runbooks, *settings.playbooks))
+
+
+def test_an_empty_file_says_nothing_which_is_no_mistake(tmp_path: Path) -> None:
+    for text in ("", "# later\n"):
+        (tmp_path / "mendbook.yml").write_text(text)
+        settings = load_settings(tmp_path / "mendbook.yml", tmp_path)
+        assert settings.limits == Limits()
+
+
+def test_a_projects_own_folders_come_before_what_is_shipped(tmp_path: Path) -> None:
+    for kind in ("inventory", "runbooks", "playbooks", "rules"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "one.yml").write_text(RULES)
+    settings = load_settings(None, tmp_path)
+    assert settings.inventory == (tmp_path / "inventory",)
+    assert settings.runbooks == (tmp_path / "runbooks",)
+    assert settings.playbooks == (tmp_path / "playbooks", shipped("playbooks"))
+    assert [rule.record for rule in settings.recording] == ["node:cpu:rate"]
+
+
+def test_the_settings_of_a_project_are_found_from_below(project: Path) -> None:
+    below = project / "runbooks" / "deep"
+    below.mkdir()
+    assert find_settings(below) == project / "mendbook.yml"
+    assert find_settings(project) == project / "mendbook.yml"
+    assert find_settings(Path("/")) is None
+
+
+def test_paths_are_told_from_the_file_and_not_from_where_one_stands(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "more")
+    assert load_settings(Path("../mendbook.yml"), Path()).state.resolve() == (project / "var").resolve()
+
+
+def test_every_mistake_in_the_settings_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(FOLDER)
+    _, problems = read_settings(Path("bad.yml"), FOLDER)
+    text = "\n\n".join(map(str, problems)) + "\n"
+    golden = FOLDER / "bad.txt"
+    if os.environ.get("MENDBOOK_GOLDEN") == "write":
+        golden.write_text(text)
+    assert text == golden.read_text()
+    with pytest.raises(ConfigError, match="did you mean 'inventory'"):
+        load_settings(Path("bad.yml"), FOLDER)
+
+
+def test_a_mistake_in_a_file_of_rules_is_told_there(project: Path) -> None:
+    broken = RULES.replace("rate(", "rte(").replace("name: node", "name: node\n    interval: 1m")
+    (project / "recording.yml").write_text(broken)
+    _, problems = read_settings(project / "mendbook.yml", project)
+    told = [(problem.code, problem.place.line) for problem in problems if problem.place]
+    assert told == [("not-yet", 3), ("bad-promql", 5)]
