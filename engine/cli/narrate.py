@@ -53,13 +53,17 @@ class Narrator:
                 self.event(*line)
 
     def say(self, at: float, kind: str, text: str, style: str = "") -> None:
-        """Print one line."""
+        """Print one line; what is longer than the terminal is wide goes on below its text."""
+        from rich.table import Table
         from rich.text import Text
 
+        line = Table.grid(padding=(0, 0))
+        line.add_column(no_wrap=True)
+        line.add_column(overflow="fold")
         head = Text(f"{at - self.zero:7.1f}s ", style="dim")
         head.append(f"{kind:<13}", style=STYLES.get(kind, "bold"))
-        head.append(clean(text), style=style)
-        self.console.print(head)
+        line.add_row(head, Text(clean(text), style=style))
+        self.console.print(line)
 
     def more(self, text: str, style: str = "dim") -> None:
         """Print a line that belongs to the one before."""
@@ -101,9 +105,8 @@ class Narrator:
             if event.kind in ("failed", "unreachable") and event.text:
                 self.more(event.text, "red")
         elif event.kind == "step_started":
-            self.say(
-                event.at, "playbook", f"{event.text or execution.remedy} on {', '.join(sorted(execution.targets))}"
-            )
+            what = event.task or event.text or execution.remedy
+            self.say(event.at, "playbook", f"{what} on {', '.join(sorted(execution.targets))}")
         elif event.kind == "message":
             self.more(event.text)
 
