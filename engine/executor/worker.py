@@ -37,7 +37,11 @@ _MOST_COMPLAINTS = 16 << 10
 
 def passed(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the part of an environment that playbooks get to see."""
-    return {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    found = {name: value for name, value in environment.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+    spoken = next((found[name] for name in ("LC_ALL", "LC_CTYPE", "LANG") if found.get(name)), "")
+    if "utf8" not in spoken.lower().replace("-", ""):
+        found["LC_ALL"] = "C.UTF-8"  # Ansible refuses any other encoding, and cron sets none
+    return found
 
 
 def search_path(known: str) -> str:
