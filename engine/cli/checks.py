@@ -1,0 +1,146 @@
+"""What can be said about runbooks beyond their own text: against the samples, the inventory and Ansible itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.config.document import Document, read_document
+from engine.config.errors import Problem, Severity, quoted, shown
+from engine.config.inventory import Inventory, InventoryError
+from engine.config.playbooks import find_playbook
+from engine.config.tree import Items, KeyPath, Leaf, Table, Tree
+from engine.model.labels import METRIC_NAME
+from engine.model.runbook import Place, Runbook
+
+if TYPE_CHECKING:
+    from engine.config.settings import Settings
+
+ALIKE = 0.9
+"""How alike two metrics' names must be for one to be a slip of the other: half of every name is its family's."""
+SECTIONS: tuple[KeyPath, ...] = (("trigger",), ("localize", "culprit"), ("guards", "require"), ("verify",), ("params",))
+"""Where in a runbook's file an expression, or a piece of one, may stand."""
+
+
+def unknown_series(runbooks: Sequence[Runbook], known: Collection[str]) -> Iterator[Problem]:
+    """Yield a warning for each metric that a runbook cannot do without and that no stored series has."""
+    warned: set[tuple[str, str]] = set()
+    for runbook in runbooks:
+        file = runbook.place.file if runbook.place is not None else ""
+        for name in metrics_of(runbook):
+            if name not in known and (file, name) not in warned:
+                warned.add((file, name))
+                message = f"no series is called {quoted(name)} so far: {runbook.name} cannot be judged without it"
+                close = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
+                fix = f"did you mean '{close[0]}'?" if close else None
+                yield note(file, name, "no-series", message, fix)
+
+
+def metrics_of(runbook: Runbook) -> tuple[str, ...]:
+    """Return the names of the metrics that a runbook's expressions need."""
+    from engine.promql import MatchOperator, ParseError, parse, selectors
+
+    exprs = [runbook.trigger.expr, runbook.verify.expr, *(each.expr for each in runbook.guards.require)]
+    if runbook.localize.culprit_expr is not None:
+        exprs.append(runbook.localize.culprit_expr)
+    names: dict[str, None] = {}
+    for expr in exprs:
+        try:
+            selected = selectors(parse(expr))
+        except ParseError:
+            continue  # the loader has said so
+        for each in selected:
+            for matcher in each.matchers if each.needed else ():
+                if matcher.name == METRIC_NAME and matcher.operator is MatchOperator.EQUAL:
+                    names[matcher.value] = None
+    return tuple(names)
+
+
+def note(file: str, name: str, code: str, message: str, fix: str | None) -> Problem:
+    """Return a warning at the first place in a runbook's expressions or params where `name` is written."""
+    document = document_of(file)
+    for section in SECTIONS:
+        for path, text in leaves(document.at(section), section):
+            offset = text.find(name)
+            if offset >= 0:
+                return document.problem(
+                    code, message, path, offset=offset, width=len(name), fix=fix, severity=Severity.WARNING
+                )
+    return document.problem(code, message, ("runbook",), at_key=True, fix=fix, severity=Severity.WARNING)
+
+
+def leaves(tree: Tree | None, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yield every text in a part of a file, with where it stands."""
+    match tree:
+        case Leaf(text=text):
+            yield path, text
+        case Table(entries=entries):
+            for key, entry in entries.items():
+                yield from leaves(entry.value, (*path, key))
+        case Items(items=items):
+            for number, item in enumerate(items):
+                yield from leaves(item, (*path, number))
+
+
+@lru_cache(maxsize=256)
+def document_of(file: str) -> Document:
+    """Return a runbook's file, read once."""
+    return read_document(Path(file))
+
+
+def unmatched_patterns(runbooks: Sequence[Runbook], settings: Settings, inventory: Inventory) -> Iterator[Problem]:
+    """Yield a warning for each host pattern, of a source or of a remedy's step, that matches no host now."""
+    sources = [(each.hosts, each.key) for each in settings.expositions]
+    sources += [(each.hosts, each.key) for each in settings.probes]
+    for hosts, key in sources:
+        if (why := unmatched(hosts, inventory)) is not None:
+            yield settings.document.problem("no-host", why, (*key, "hosts"), severity=Severity.WARNING)
+    seen: set[tuple[str, str]] = set()
+    for runbook in runbooks:
+        file = runbook.place.file if runbook.place is not None else ""
+        for remedy in runbook.remedies:
+            for step in (*remedy.steps, *remedy.finally_):
+                pattern = step.hosts
+                if pattern is None or "{{" in pattern or "{%" in pattern or (file, pattern) in seen:
+                    continue
+                seen.add((file, pattern))
+                if (why := unmatched(pattern, inventory)) is not None:
+                    yield pattern_problem(file, pattern, why)
+
+
+def unmatched(pattern: str, inventory: Inventory) -> str | None:
+    """Say why a pattern names no host; None when it names some."""
+    try:
+        if inventory.resolve(pattern):
+            return None
+    except InventoryError as error:
+        return f"the pattern {quoted(pattern)} cannot be read: {error}"
+    return f"the pattern {quoted(pattern)} matches no host of the inventory"
+
+
+def pattern_problem(file: str, pattern: str, why: str) -> Problem:
+    """Return a warning where a step's `hosts` has this pattern."""
+    document = document_of(file)
+    for path, text in leaves(document.at(("remedies",)), ("remedies",)):
+        if path[-1] == "hosts" and text.strip() == pattern.strip():
+            return document.problem("no-host", why, path, width=len(text), severity=Severity.WARNING)
+    return document.problem("no-host", why, ("remedies",), at_key=True, severity=Severity.WARNING)
+
+
+def broken_playbooks(runbooks: Sequence[Runbook], settings: Settings) -> Iterator[Problem]:
+    """Yield an error for each playbook that Ansible cannot read, in Ansible's own words."""
+    from engine.executor.check import syntax_check
+
+    names = dict.fromkeys(
+        step.playbook
+        for runbook in runbooks
+        for remedy in runbook.remedies
+        for step in (*remedy.steps, *remedy.finally_)
+    )
+    for name in names:
+        path = find_playbook(name, settings.playbooks)
+        if path is not None and (wrong := syntax_check(path, settings.inventory)) is not None:
+            yield Problem("bad-playbook", wrong, Place(shown(path), 1, 1))

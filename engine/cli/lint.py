@@ -1,0 +1,120 @@
+"""`mendbook lint`: everything that is wrong with people's files, found before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli.exits import Exit
+from engine.cli.output import clean, emit, note, output_option
+
+if TYPE_CHECKING:
+    from engine.config.errors import Problem
+    from engine.config.inventory import Inventory
+    from engine.config.runbooks import Loaded
+    from engine.config.settings import Settings
+
+EPILOG = """\b
+Examples:
+  mendbook lint                              mendbook.yml, the inventory and every runbook
+  mendbook lint runbooks/disk-full.yml       one runbook, as the project's settings fill it in
+  mendbook lint --syntax-check               also have Ansible read every playbook
+  mendbook lint --strict -o json             warnings count too; for programs
+
+\b
+Exit codes: 0 nothing (or warnings), 3 errors (with --strict: or warnings).
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option("--syntax-check", is_flag=True, help="Have Ansible read every playbook, which takes seconds.")
+@click.option("--strict", is_flag=True, help="Let warnings fail, too.")
+@output_option
+def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: str) -> int:
+    """Check runbooks, settings and inventory."""
+    from engine.cli import checks
+    from engine.cli.project import expected
+    from engine.config.errors import errors, in_order
+    from engine.config.settings import find_settings, read_settings
+
+    with expected():
+        settings, problems = read_settings(find_settings(Path.cwd()), Path.cwd())
+        inventory, odd = hosts(settings)
+        loaded = load(settings, inventory, files)
+        found = [*problems, *odd, *loaded.problems]
+        found += checks.unmatched_patterns(loaded.runbooks, settings, inventory)
+        found += against_samples(loaded, settings)
+        if syntax_check:
+            note("asking Ansible about every playbook …")
+            found += checks.broken_playbooks(loaded.runbooks, settings)
+    shown = in_order(only(found, files))
+    if output == "table":
+        for place, problem in enumerate(shown):
+            click.echo(f"{'' if place == 0 else chr(10)}{clean(str(problem))}")
+    else:
+        emit(shown, output)
+    bad = len(errors(shown))
+    told = f"{counted(bad, 'error')}, {counted(len(shown) - bad, 'warning')}" if shown else "nothing to complain of"
+    names = {runbook.name for runbook in loaded.runbooks}
+    note(f"{counted(len(names), 'runbook')} and {counted(len(inventory.fleet), 'host')}: {told}")
+    return Exit.FINDINGS if bad or (strict and shown) else Exit.OK
+
+
+def hosts(settings: Settings) -> tuple[Inventory, Sequence[Problem]]:
+    """Return the inventory with what is odd about it; one that Ansible cannot read is empty, with the reason."""
+    from engine.config.errors import Problem
+    from engine.config.errors import shown as called
+    from engine.config.inventory import Inventory, InventoryError, load_inventory
+    from engine.model.runbook import Place
+
+    try:
+        inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
+    except InventoryError as error:
+        place = Place(called(settings.inventory[0]), 1, 1) if settings.inventory else None
+        return Inventory(settings.inventory), (Problem("bad-inventory", str(error), place),)
+    return inventory, inventory.problems
+
+
+def load(settings: Settings, inventory: Inventory, files: Sequence[Path]) -> Loaded:
+    """Return the project's runbooks, and those of other files that were named."""
+    from engine.config.runbooks import load_runbooks, runbook_files
+
+    known = {path.resolve() for path in runbook_files(settings.runbooks, [])}
+    own = settings.file.resolve() if settings.file is not None else None
+    named = [path for path in runbook_files(files, []) if path.resolve() not in known and path.resolve() != own]
+    return load_runbooks((*settings.runbooks, *named), fleet=inventory.fleet, settings=settings)
+
+
+def against_samples(loaded: Loaded, settings: Settings) -> Iterable[Problem]:
+    """Return warnings about metrics that were never collected; nothing when nothing was."""
+    from engine.cli.checks import unknown_series
+    from engine.samples.store import SampleStore
+
+    with SampleStore(settings.samples, retention=settings.retention, read_only=True) as store:
+        names = {labels.get("__name__", "") for labels in store.series()}
+    if not names:
+        note("no samples yet: whether the metrics that runbooks name exist could not be checked")
+        return ()
+    return tuple(unknown_series(loaded.runbooks, names | {rule.record for rule in settings.recording}))
+
+
+def only(found: Iterable[Problem], files: Sequence[Path]) -> list[Problem]:
+    """Return the problems of the files that were named; all of them when none was."""
+    if not files:
+        return list(found)
+    wanted = {path.resolve() for path in files}
+    return [
+        each
+        for each in found
+        if each.place is not None
+        and (Path(each.place.file).resolve() in wanted or wanted & set(Path(each.place.file).resolve().parents))
+    ]
+
+
+def counted(number: int, word: str) -> str:
+    """Return `1 error`, `2 errors`, `no errors`."""
+    return f"{number or 'no'} {word}{'' if number == 1 else 's'}"
