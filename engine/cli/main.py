@@ -33,10 +33,10 @@ COMMANDS = {
 
 EPILOG = """\b
 Examples:
-  mendbook demo                                    see the whole cycle, in two minutes
-  mendbook init && mendbook lint && mendbook audit start a project on this machine
-  mendbook run disk-full --limit web-1 --check     try a remedy without touching anything
-  mendbook why web-1                               what held, what was done, what holds it back
+  mendbook demo                                  see the whole cycle, in two minutes
+  mendbook init && mendbook audit                start a project on this machine
+  mendbook run disk-full --limit web-1 --check   try a remedy without touching anything
+  mendbook why web-1                             what held, what was done, what holds it back
 """
 
 

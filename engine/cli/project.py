@@ -34,7 +34,9 @@ def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
     """Give the project that the working directory lies in, and close it; what is expected to go wrong is a Failure."""
     with expected():
         from engine.app import App
+        from engine.cli.logs import configure
 
+        configure()
         with App.open(Path.cwd(), trouble=trouble) as app:
             yield app
 
