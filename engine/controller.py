@@ -180,17 +180,29 @@ class Controller:
         return self._jump if self._jumped_at and now - self._jumped_at <= 2 * interval else 0.0
 
     def watch(self, interval: float, seen: Callable[[Tick], None], stop: threading.Event) -> None:
-        """Tick once an interval until told to stop; an error is logged and the next tick tries again."""
-        start, beat = self.clock.now(), 0
+        """Tick once an interval until told to stop; an error is logged when it is new, and the next tick tries again."""
+        start, beat, failing = self.clock.now(), 0, ""
         while not stop.is_set():
             try:
                 tick = self.tick()
-            except Exception:
-                log.exception("tick failed")
+            except Exception as error:  # noqa: BLE001  the loop outlives whatever one tick meets
+                failing = self.fail(error, failing)
             else:
+                if failing:
+                    log.info("ticking again")
+                failing = ""
                 seen(tick)
             beat = next_beat(start, beat, interval, self.clock)
             stop.wait(max(0.0, start + beat * interval - self.clock.now()))
+
+    @staticmethod
+    def fail(error: Exception, before: str) -> str:
+        """Log what a tick failed of, unless the last one failed of the same; a full disk needs no traceback, a mistake of ours does."""
+        what = f"{type(error).__name__}: {error}"
+        if what != before:
+            ours = not isinstance(error, OSError) and not hasattr(error, "fix")
+            log.error("tick failed; nothing is begun until one succeeds", error=what, exc_info=error if ours else None)
+        return what
 
 
 def next_beat(start: float, beat: int, interval: float, clock: Clock) -> int:

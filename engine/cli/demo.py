@@ -46,6 +46,7 @@ def command(wanted: tuple[str, ...], seed: int, *, keep: bool, directory: Path, 
     The engine knows nothing of what is injected: the lab compares afterwards. Everything stays on this machine and below
     one folder. Exit code 0 only when every fault was localized right, healed and verified.
     """
+    from engine.cli.logs import configure
     from engine.cli.narrate import Narrator
     from engine.cli.output import console, note
     from engine.cli.project import expected
@@ -54,6 +55,7 @@ def command(wanted: tuple[str, ...], seed: int, *, keep: bool, directory: Path, 
     from engine.lab.demo import Demo, demo
     from engine.lab.inject import choose
 
+    configure()
     chosen = [each for each in choose(seed) if not wanted or each.name in wanted]
     out = console(stderr=output != "table")
     zero = time.time()
