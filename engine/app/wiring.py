@@ -143,7 +143,8 @@ class App:
         """Return what answers expressions from these samples."""
         from engine.samples.evaluator import EmbeddedEvaluator
 
-        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * self.settings.interval)
+        paces = [each.interval or 0.0 for each in (*self.settings.expositions, *self.settings.probes)]
+        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * max(self.settings.interval, *paces, 0.0))
 
     @cached_property
     def executor(self) -> LocalExecutor:
@@ -192,7 +193,12 @@ class App:
         finally:
             collector.stop()
 
-    def end_executions(self) -> None:
-        """Cancel whatever this project still runs and wait until none is left."""
-        for execution in self.record.standing(self.clock.now()).executions:
-            self.executor.cancel(execution.id, "the engine that ordered it is gone")
+    def end_executions(self, patience: float = 15.0) -> None:
+        """Cancel whatever this project still runs, and wait at most `patience` seconds until none of it is left."""
+        active = {execution.id for execution in self.record.standing(self.clock.now()).executions}
+        for execution in active:
+            self.executor.cancel(execution, "whoever ordered it is gone")
+        end = time.monotonic() + patience
+        while active and time.monotonic() < end:
+            active = {execution for execution in active if self.executor.report(execution, 0).state == "running"}
+            time.sleep(0.1)
