@@ -10,6 +10,7 @@ import click
 
 from engine.cli.exits import Exit
 from engine.cli.output import clean, emit, note, output_option
+from engine.cli.words import counted
 
 if TYPE_CHECKING:
     from engine.config.errors import Problem
@@ -113,8 +114,3 @@ def only(found: Iterable[Problem], files: Sequence[Path]) -> list[Problem]:
         if each.place is not None
         and (Path(each.place.file).resolve() in wanted or wanted & set(Path(each.place.file).resolve().parents))
     ]
-
-
-def counted(number: int, word: str) -> str:
-    """Return `1 error`, `2 errors`, `no errors`."""
-    return f"{number or 'no'} {word}{'' if number == 1 else 's'}"

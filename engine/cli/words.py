@@ -29,6 +29,11 @@ def lasting(seconds: float | None) -> str:
     return f"{seconds:.1f}s" if seconds < 100 else ago(seconds)  # noqa: PLR2004  three digits are enough
 
 
+def counted(count: int, word: str) -> str:
+    """Return `1 error`, `2 errors`, `no errors`."""
+    return f"{count or 'no'} {word}{'' if count == 1 else 's'}"
+
+
 def share(part: int, whole: int) -> str:
     """Return a share in percent with what it is made of; "-" of nothing."""
     return f"{part / whole:.0%} ({part}/{whole})" if whole else "-"
