@@ -143,8 +143,10 @@ class App:
         """Return what answers expressions from these samples."""
         from engine.samples.evaluator import EmbeddedEvaluator
 
-        paces = [each.interval or 0.0 for each in (*self.settings.expositions, *self.settings.probes)]
-        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * max(self.settings.interval, *paces, 0.0))
+        paces = [self.settings.interval]
+        paces += [page.interval for page in self.settings.expositions if page.interval]
+        paces += [probe.interval for probe in self.settings.probes if probe.interval]
+        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * max(paces))
 
     @cached_property
     def executor(self) -> LocalExecutor:
