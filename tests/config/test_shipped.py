@@ -106,3 +106,17 @@ def test_editors_remark_upon_what_the_loader_refuses() -> None:
         assert not validator.is_valid({**content, **change})
     del content["verify"]
     assert not validator.is_valid(content)
+
+
+def test_the_example_in_the_readme_loads(tmp_path: Path) -> None:
+    readme = (shipped("runbooks") / "README.md").read_text()
+    (tmp_path / "swap-full.yml").write_text(readme.split("```yaml\n")[2].split("```")[0])
+    settings = Settings(root=Path(), playbooks=(shipped("playbooks"),))
+    result = load_runbooks([tmp_path / "swap-full.yml"], fleet=Fleet(), settings=settings)
+    assert [str(problem) for problem in result.problems] == []
+    assert len(result.runbooks) == 1
+
+
+def test_the_readme_lists_every_shipped_runbook() -> None:
+    readme = (shipped("runbooks") / "README.md").read_text()
+    assert [path.stem for path in RUNBOOKS if f"| `{path.stem}` |" not in readme] == []
