@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,16 +84,17 @@ def ask_ansible(paths: Sequence[Path], *arguments: str) -> dict[str, dict[str, d
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
     }
     try:
-        done = subprocess.run(
-            [*command, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT,
-            env=environment,
-            check=False,
-        )
+        with tempfile.TemporaryDirectory(prefix="mendbook-") as private:  # Ansible would make itself one in the home
+            done = subprocess.run(
+                [*command, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT,
+                env={**environment, "ANSIBLE_LOCAL_TEMP": private},
+                check=False,
+            )
     except FileNotFoundError as error:
         raise InventoryError(f"{command[0]} is missing: install ansible-core beside mendbook") from error
     except subprocess.TimeoutExpired as error:

@@ -67,16 +67,21 @@ def load_runbooks(paths: Sequence[Path], *, fleet: Fleet, settings: Settings, di
 
 
 def runbook_files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Path]:
-    """Yield the files that are named, and those in the folders that are, by name."""
+    """Yield the files that are named, and those in the folders that are, by name; a file that is named twice once."""
+    seen: set[Path] = set()
     for path in paths:
-        if path.is_dir():
-            yield from sorted(
-                each for each in path.iterdir() if each.suffix in SUFFIXES and not each.name.startswith(".")
-            )
-        elif path.exists():
-            yield path
-        else:
+        if not path.exists():
             problems.append(Problem("unreadable", "there is no such file or folder", Place(shown(path), 1, 1)))
+            continue
+        inside = (
+            [each for each in path.iterdir() if each.suffix in SUFFIXES and each.name[0] != "."]
+            if path.is_dir()
+            else [path]
+        )
+        for file in sorted(inside):
+            if (real := file.resolve()) not in seen:
+                seen.add(real)
+                yield file
 
 
 @dataclass(slots=True)

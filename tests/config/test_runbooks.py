@@ -201,6 +201,14 @@ def test_a_name_belongs_to_one_file(project: Project) -> None:
     assert str(problem.place) == "runbooks/b.yml:1:10"
 
 
+def test_a_file_that_is_named_beside_its_folder_is_read_once(project: Project) -> None:
+    project.write(disk=SMALL.format(name="disk"))
+    settings = Settings(root=project.root, playbooks=(project.root / "playbooks",))
+    folder = project.root / "runbooks"
+    loaded = load_runbooks([folder, folder / "disk.yml", Path("runbooks/disk.yml")], fleet=Fleet(), settings=settings)
+    assert (len(loaded.runbooks), loaded.problems) == (1, ())
+
+
 def test_a_folder_that_is_not_there_is_a_problem(project: Project) -> None:
     settings = Settings(root=project.root)
     loaded = load_runbooks([Path("nowhere")], fleet=Fleet(), settings=settings)
