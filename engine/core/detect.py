@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from engine.core.identity import identify
@@ -13,6 +13,9 @@ from engine.model.standing import Standing
 from engine.model.target import Fleet, Target
 from engine.model.truth import Answer
 from engine.promql import ParseError, comparisons, parse
+
+FORGET = 86400.0
+"""For how many seconds the alert of a host that left the inventory is kept."""
 
 Answers = Mapping[str, Answer]
 """Answers by the text of the expression."""
@@ -33,19 +36,50 @@ def detect(
 
     `fill` fills the result's labels and value into the rule's own labels and annotations.
     An alert that ends because data ended is unknown, never resolved. `for` needs continuity: after a gap longer than two
-    intervals pending starts again.
+    intervals pending starts again. A variant is called by its hosts: alerts are known again by the runbook's own name, so
+    that a host which joins a variant ends none.
     """
-    before: dict[str, dict[str, Alert]] = {}
-    for alert in standing.alerts:
-        if alert.state is not AlertState.RESOLVED:
-            before.setdefault(alert.runbook, {})[alert.fingerprint] = alert
+    standing_alerts = [alert for alert in standing.alerts if alert.state is not AlertState.RESOLVED]
     gap = 2 * catalog.limits.interval
     found: list[Alert] = []
     for runbook in catalog.runbooks:
         answer = answers.get(runbook.trigger.expr)
         if answer is not None:
-            found += judge(runbook, answer, fleet, before.get(runbook.variant, {}), now, gap, fill)
+            own = {
+                alert.fingerprint: replace(alert, runbook=runbook.variant)
+                for alert in standing_alerts
+                if belongs(alert, runbook, fleet)
+            }
+            found += judge(runbook, answer, fleet, own, now, gap, fill)
+    seen = {alert.fingerprint for alert in found}
+    found += (alert for alert in gone(standing_alerts, catalog, fleet, now) if alert.fingerprint not in seen)
     return tuple(found)
+
+
+def gone(alerts: Iterable[Alert], catalog: Catalog, fleet: Fleet, now: float) -> Iterator[Alert]:
+    """Yield, as unknown, the alerts that fired on hosts which left the inventory; they are kept for a day."""
+    names = {runbook.name for runbook in catalog.runbooks}
+    for alert in alerts:
+        fired = alert.fired_at is not None and now - alert.last_seen < FORGET
+        if fired and left(alert, fleet) and named(alert.runbook) in names:
+            yield replace(alert, state=AlertState.UNKNOWN, reason=f"{alert.target} is not in the inventory")
+
+
+def named(variant: str) -> str:
+    """Return the name of the runbook that this is a variant of."""
+    return variant.partition("@")[0]
+
+
+def left(alert: Alert, fleet: Fleet) -> bool:
+    """Return whether the host of an alert is no longer in the inventory."""
+    return alert.target is not None and fleet.get(alert.target) is None
+
+
+def belongs(alert: Alert, runbook: Runbook, fleet: Fleet) -> bool:
+    """Return whether this variant is the one to judge an alert that stands."""
+    if named(alert.runbook) != runbook.name or left(alert, fleet):
+        return False
+    return runbook.hosts is None if alert.target is None else runbook.applies_to(alert.target)
 
 
 def judge(
@@ -66,9 +100,9 @@ def judge(
             continue
         if runbook.hosts is not None and target is None:
             continue
-        if why_unknown(runbook, answer, target):
+        if why_unknown(runbook, answer, target, sample.labels):
             continue
-        fingerprint = identify("a", runbook.variant, sample.labels.without(METRIC_NAME).pairs)
+        fingerprint = identify("a", runbook.name, sample.labels.without(METRIC_NAME).pairs)
         if fingerprint in seen:
             continue
         seen.add(fingerprint)
@@ -99,8 +133,11 @@ def hold_true(
     now: float,
     gap: float,
 ) -> Alert:
-    """Return the alert of a condition that holds now, with the result's own labels."""
-    fired = alert is not None and alert.fired_at is not None
+    """Return the alert of a condition that holds now, with the result's own labels.
+
+    What fires goes on firing after a short gap; after one longer than `for` nobody knows what held meanwhile.
+    """
+    fired = alert is not None and alert.fired_at is not None and now - alert.last_seen <= max(gap, runbook.trigger.for_)
     continuous = alert is not None and (fired or now - alert.last_true <= gap)
     active_since = alert.active_since if alert is not None and continuous else now
     firing = fired or now - active_since >= runbook.trigger.for_
@@ -122,7 +159,7 @@ def hold_true(
 def let_go(runbook: Runbook, answer: Answer, alert: Alert, fleet: Fleet, now: float, gap: float) -> Alert | None:
     """Return what becomes of an alert whose condition is not seen to hold now; None when nothing is left of it."""
     target = fleet.get(alert.target) if alert.target is not None else None
-    unknown = why_unknown(runbook, answer, target)
+    unknown = why_unknown(runbook, answer, target, alert.labels)
     if alert.fired_at is None:
         return alert if unknown and now - alert.last_true <= gap else None
     if unknown:
@@ -132,11 +169,12 @@ def let_go(runbook: Runbook, answer: Answer, alert: Alert, fleet: Fleet, now: fl
     return replace(alert, state=AlertState.RESOLVED, last_seen=now, ended_at=now, reason="")
 
 
-def why_unknown(runbook: Runbook, answer: Answer, target: Target | None) -> str:
-    """Say why the trigger's answer about the target is not known; "" when it is."""
-    if runbook.trigger.scope is Scope.FLEET or target is None:
+def why_unknown(runbook: Runbook, answer: Answer, target: Target | None, labels: Labels) -> str:
+    """Say why the trigger's answer about the target, or without one about the labels' instance, is not known; "" when it is."""
+    instance = labels.get("instance", "")
+    if runbook.trigger.scope is Scope.FLEET or (target is None and not instance):
         return "; ".join(answer.fleet_missing())
-    return "; ".join(answer.missing(target.instances))
+    return "; ".join(answer.missing({instance} if target is None else target.instances))
 
 
 def place(runbook: Runbook, labels: Labels, fleet: Fleet) -> tuple[Target | None, str]:

@@ -22,7 +22,7 @@ class AlertState(StrEnum):
 class Alert:
     """A condition that holds on some labels; times in seconds since the epoch.
 
-    `fingerprint` depends on the runbook variant and the labels alone. `last_true` is when the condition was last seen to hold,
+    `fingerprint` depends on the runbook's name and the labels alone. `last_true` is when the condition was last seen to hold,
     `last_seen` when it was last judged at all.
     """
 
