@@ -106,14 +106,22 @@ def explained_by(
     What was wrong until a moment ago explains too: the symptom's own window (from `since` on) still looks back on it.
     """
     for other in sorted(known, key=lambda place: (place.node, place.resource)):
-        if other != where and (link := explains(other, where, fleet)):
+        if other != where and (link := brings_about(other, where, fleet)):
             return f"{other.resource} of {other.node} explains it: {link}"
     for incident in incidents:
         other = Place(incident.target, incident.resource)
         recent = incident.ended_at is not None and incident.ended_at >= since
-        if other != where and (incident.state.live or recent) and (link := explains(other, where, fleet)):
+        if other != where and (incident.state.live or recent) and (link := brings_about(other, where, fleet)):
             return f"incident {incident.id} ({other.resource} of {other.node}) explains it: {link}"
     return None
+
+
+def brings_about(cause: Place, effect: Place, fleet: Fleet) -> str | None:
+    """Say how a fault at `cause` brings about trouble at `effect`, as `explains` does, but not when it might as well be the other way round.
+
+    Hosts that depend on each other in a ring would otherwise explain one another, and nothing would be left to mend.
+    """
+    return None if explains(effect, cause, fleet) else explains(cause, effect, fleet)
 
 
 def explains(cause: Place, effect: Place, fleet: Fleet) -> str | None:
@@ -170,7 +178,7 @@ def conclude(
     ]
     return Fault(
         suspect=best,
-        margin=round(best.score - max((other.score for other in others), default=0.0), 3),
+        margin=round(max(0.0, best.score - max((other.score for other in others), default=0.0)), 3),
         runbooks=tuple(sorted({alert.runbook for alert in own})),
         alerts=tuple(alert.fingerprint for alert in own) + tuple(symptoms),
         others=others,
