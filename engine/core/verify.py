@@ -17,26 +17,22 @@ def verify(
     """Count one more tick; return the verdict so far and the progress to be kept.
 
     It passes once the condition has held for `for_` (and for one interval at the least, so that what was measured
-    before the remedy ended cannot pass it), fails once it has been false for `within` of time with data, and is unknown once
-    it has been without data for as long. Time in which nobody looked (more than two intervals between two ticks) counts for nothing.
+    before the remedy ended cannot pass it), fails once it is false after `within` of time with data, and is unknown once it has been
+    without data for as long, in one piece or in many. Time in which nobody looked (more than two intervals between two ticks) counts for nothing.
     """
     step = max(0.0, now - progress.judged_at)
     watched = step <= 2 * interval
     truth, sentence = ask(condition, answers, target)
     if truth is Truth.UNKNOWN:
-        blind = progress.blind + step
+        blind = progress.blind + (step if watched else 0.0)
         kept = replace(progress, blind=blind, held=0.0, true_before=False, judged_at=now, sentence=sentence)
         return (Verification.UNKNOWN if blind >= condition.within else Verification.WAITING), kept
     observed = progress.observed + (step if watched else 0.0)
     if truth is Truth.FALSE:
-        kept = replace(
-            progress, observed=observed, held=0.0, blind=0.0, true_before=False, judged_at=now, sentence=sentence
-        )
+        kept = replace(progress, observed=observed, held=0.0, true_before=False, judged_at=now, sentence=sentence)
         return (Verification.FAIL if observed >= condition.within else Verification.WAITING), kept
     held = progress.held + step if progress.true_before and watched else 0.0
-    kept = replace(
-        progress, observed=observed, held=held, blind=0.0, true_before=True, judged_at=now, sentence=sentence
-    )
+    kept = replace(progress, observed=observed, held=held, true_before=True, judged_at=now, sentence=sentence)
     if held >= max(condition.for_, interval) - 1e-6:
         return Verification.PASS, kept
     return Verification.WAITING, kept
