@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from engine.core.decide import Prepare
 from engine.core.detect import detect
 from engine.core.draft import Scene
+from engine.core.intake import paused
 from engine.core.plan import plan
 from engine.core.questions import questions, triggers
 from engine.model.decision import Cancel, Change, Effect, Start
@@ -91,7 +92,7 @@ class Controller:
         """
         now = self.clock.now()
         standing = self.records.standing(now)
-        reports = self.reports(standing)
+        reports = self.reports(standing, now)
         self.write_rules(self.declared().catalog, now)
         look = self.look(now, standing, reports)
         done: list[Change] = []
@@ -133,10 +134,11 @@ class Controller:
         """Return the answers by the text of their expressions."""
         return {answer.query.expr: answer for answer in self.evaluator.answer(queries, now)}
 
-    def reports(self, standing: Standing) -> dict[str, Report]:
+    def reports(self, standing: Standing, now: float) -> dict[str, Report]:
         """Take the events of every active execution into the record; return how each goes.
 
-        An intent that was committed but never started is started here.
+        An intent that was committed but never started is started here, unless a pause overtook it. What ran and left no
+        trace is lost, and not proved ended: nothing is started twice.
         """
         reports = {}
         for execution in standing.executions:
@@ -144,7 +146,10 @@ class Controller:
             while report.events:
                 self.records.events(execution.id, report.events)
                 report = self.executor.report(execution.id, report.events[-1].number)
-            if report.state is ExecutionState.PENDING:
+            if report.state is ExecutionState.PENDING and execution.state is not ExecutionState.PENDING:
+                why = "it ran, and nothing is left of it"
+                report = replace(report, state=ExecutionState.LOST, message=why, contained=False)
+            elif report.state is ExecutionState.PENDING and paused(standing, execution, now) is None:
                 self.executor.start(execution)
             reports[execution.id] = report
         return reports

@@ -44,9 +44,13 @@ def decide(case: Case) -> Decision:
 
 
 def launch(case: Case) -> Execution:
-    """Return the execution of one attempt; the same attempt always gets the same name."""
-    tried = sum(attempt.incident == case.incident.id for attempt in case.standing.attempts)
-    attempt = identify("att", case.incident.id, case.incident.rung, tried)
+    """Return the execution of one attempt; the same attempt always gets the same name, and no later one does.
+
+    Each name depends on the one before it: a count of attempts would start again once they are out of sight.
+    """
+    incident = case.incident
+    before = incident.attempt.id if incident.attempt is not None else ""
+    attempt = identify("att", incident.id, incident.reopened, incident.rung, before)
     return Execution(
         id=identify("run", attempt),
         attempt=attempt,

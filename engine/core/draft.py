@@ -47,6 +47,15 @@ class Draft:
         self.changes.append(change)
         self.standing = apply(self.standing, change)
 
+    def finish(self, request: str, result: str, now: float, before: int) -> None:
+        """Answer a request in the last change since `before`, so that nothing is done without its answer."""
+        if len(self.changes) == before:
+            self.add(Change(0, now, finished_request=request, request_result=result))
+            return
+        self.changes[-1] = replace(self.changes[-1], finished_request=request, request_result=result)
+        rest = tuple(each for each in self.standing.requests if each.id != request)
+        self.standing = replace(self.standing, requests=rest)
+
 
 def case_for(
     scene: Scene,
@@ -89,7 +98,8 @@ def apply(standing: Standing, change: Change) -> Standing:
     if change.execution is not None:
         executions = with_execution(executions, change.execution)
     locks = tuple(lock for lock in standing.locks if lock.target not in change.unlock)
-    locks += tuple(Lock(target, change.owner, change.at, change.why) for target in sorted(change.locks))
+    held = {lock.target for lock in locks}
+    locks += tuple(Lock(target, change.owner, change.at, change.why) for target in sorted(change.locks - held))
     return replace(
         standing,
         version=standing.version + 1,

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from engine.core.detect import Answers
+from engine.core.lifecycle import unproved
 from engine.model.decision import Verdict
 from engine.model.execution import PlannedStep
-from engine.model.incident import Alert, AlertState, Attempt, Incident
+from engine.model.incident import Alert, AlertState, Attempt, Incident, IncidentState, Outcome
 from engine.model.runbook import Catalog, Mode, Remedy, Runbook, Scope
 from engine.model.standing import Standing
 from engine.model.target import Fleet, Target
@@ -151,7 +152,7 @@ def share(case: Case) -> Verdict:
     strange = sorted(name for name in case.hosts if case.fleet.get(name) is None)
     if strange:
         return hold("share", "unknown_host", f"{', '.join(strange)}: not in the inventory")
-    limit = max(1, math.floor(case.catalog.limits.max_targets * len(case.fleet)))
+    limit = max(1, math.floor(case.catalog.limits.max_targets * len(case.fleet) + 1e-9))
     if len(case.hosts) > limit:
         return hold("share", "too_many_hosts", f"{len(case.hosts)} hosts, at most {limit} of {len(case.fleet)} at once")
     return allow("share", f"{len(case.hosts)} of at most {limit} hosts")
@@ -160,10 +161,32 @@ def share(case: Case) -> Verdict:
 def locks(case: Case) -> Verdict:
     """One lock per target, across all runbooks and operators."""
     for lock in case.standing.locks:
-        if lock.target in case.hosts and lock.owner != case.incident.id:
-            age = case.now - lock.taken_at
+        if lock.target not in case.hosts:
+            continue
+        age = case.now - lock.taken_at
+        if lock.owner != case.incident.id:
             return hold("lock", "locked", f"{lock.target} is held by {lock.owner} for {age:.0f}s: {lock.reason}")
+        if unproved(case.incident, case.standing):
+            return hold(
+                "lock", "not_contained", f"an earlier run may still go on on {lock.target}: release its lock first"
+            )
     return allow("lock", "no other run holds these hosts")
+
+
+def escalated(case: Case) -> Verdict:
+    """What a human has been called to is left alone by automation, whoever holds the lock or gave it back."""
+    if case.operator is not None:
+        return allow("escalated", f"asked for by {case.operator}")
+    for incident in case.standing.incidents:
+        if (
+            incident.state is IncidentState.ESCALATED
+            and incident.target in case.hosts
+            and incident.id != case.incident.id
+        ):
+            return hold(
+                "escalated", "escalated", f"{incident.id} ({incident.resource} of {incident.target}) waits for a human"
+            )
+    return allow("escalated", "no human was called to these hosts")
 
 
 def storm(case: Case) -> Verdict:
@@ -190,12 +213,16 @@ def troubled(standing: Standing) -> frozenset[str]:
 
 
 def cooldown(case: Case) -> Verdict:
-    """Time to settle between two incidents of a target; the next rung of the same incident does not wait for it."""
+    """Time to settle between two incidents of a target; the next rung of the same incident does not wait for it.
+
+    An incident that came back after it was resolved waits like a new one.
+    """
     wait = case.runbook.guards.cooldown
     earlier = [
         attempt.ended_at or attempt.started_at
         for attempt in case.attempts
-        if attempt.target == case.target.name and (attempt.incident != case.incident.id or case.incident.rung == 0)
+        if attempt.target == case.target.name
+        and (attempt.incident != case.incident.id or case.incident.rung == 0 or attempt.outcome is Outcome.RESOLVED)
     ]
     if earlier and case.now < max(earlier) + wait:
         until = max(earlier) + wait
@@ -223,7 +250,7 @@ def max_per_hour(case: Case) -> Verdict:
             "max_per_hour",
             "max_per_hour",
             f"{len(recent)} attempts in the last hour, at most {limit}",
-            recent[-limit] + HOUR,
+            recent[-limit] + HOUR if limit else None,
         )
     return allow("max_per_hour", f"{len(recent)} of {'any' if limit is None else limit} attempts this hour")
 
@@ -268,6 +295,8 @@ def healthy(member: Target, case: Case) -> bool:
     if scraped is None or scraped.truth(member.instances) is not Truth.TRUE:
         return False
     if any(sample.value != 1 for sample in scraped.about(member.instances)):
+        return False
+    if probed is not None and probed.error is not None:
         return False
     if probed is not None and any(sample.value != 1 for sample in probed.about(member.instances)):
         return False
@@ -336,6 +365,7 @@ GUARDS: tuple[Guard, ...] = (
     mode,
     destructive,
     locks,
+    escalated,
     require,
     min_healthy,
     cooldown,

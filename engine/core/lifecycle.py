@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.core.identity import identify
-from engine.model.decision import Change, Decision, Entry, Escalate, Hold, Run, Start, Verdict
+from engine.model.decision import Cancel, Change, Decision, Entry, Escalate, Hold, Run, Start, Verdict
 from engine.model.execution import Execution, ExecutionState, Report
 from engine.model.incident import (
     Alert,
@@ -227,7 +227,29 @@ def finish(incident: Incident, execution: Execution, report: Report, standing: S
             incident, state=IncidentState.VERIFYING, code="verifying", progress=Progress(judged_at=now), reason=""
         )
         return replace(change, incident=verifying)
-    return replace(change, incident=climb(settle(incident, Outcome.FAILED, now), now))
+    failed = settle(incident, Outcome.FAILED, now)
+    if incident.triggered_by == "engine":
+        return replace(change, incident=climb(failed, now))
+    handed = escalate(failed, "failed", f"{execution.id} {report.state}: {report.message}", standing, now)
+    return replace(handed, execution=ended, entries=(entry, *handed.entries))
+
+
+def withdraw(incident: Incident, execution: Execution, reason: str, standing: Standing, now: float) -> Change:
+    """Take back an intent that was committed and never begun; all guards are asked anew when its time comes."""
+    report = Report(execution.id, ExecutionState.CANCELED, message=f"never begun: {reason}")
+    ended = end_execution(execution, report, now)
+    opened = replace(
+        settle(incident, Outcome.UNKNOWN, now), state=IncidentState.OPEN, code="", reason="", changed_at=now
+    )
+    return Change(
+        version=0,
+        at=now,
+        incident=opened,
+        execution=ended,
+        entries=(execution_entry(ended, report),),
+        unlock=held_by(incident.id, standing),
+        effect=Cancel(execution.id, reason),
+    )
 
 
 def end_execution(execution: Execution, report: Report, now: float) -> Execution:
@@ -301,14 +323,15 @@ def self_heal(incident: Incident, sentence: str, standing: Standing, now: float)
 
 def close(incident: Incident, entries: tuple[Entry, ...], standing: Standing, now: float) -> Change:
     """Return the change that ends an incident and releases what it held; what is not proved ended stays locked."""
-    proved = incident.attempt is None or not incident.attempt.unproved
-    return Change(
-        version=0,
-        at=now,
-        incident=incident,
-        entries=entries,
-        unlock=held_by(incident.id, standing) if proved else frozenset(),
-    )
+    unlock = frozenset[str]() if unproved(incident, standing) else held_by(incident.id, standing)
+    return Change(version=0, at=now, incident=incident, entries=entries, unlock=unlock)
+
+
+def unproved(incident: Incident, standing: Standing) -> bool:
+    """Return whether a run for this incident may still go on: it was not proved ended, and nobody released its locks."""
+    tried = any(attempt.incident == incident.id and attempt.unproved for attempt in standing.attempts)
+    own = incident.attempt is not None and incident.attempt.unproved
+    return (tried or own) and bool(held_by(incident.id, standing))
 
 
 def outcome_entry(incident: Incident) -> Entry:

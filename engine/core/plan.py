@@ -11,15 +11,16 @@ from dataclasses import replace
 
 from engine.core import lifecycle
 from engine.core.decide import choose, decide
+from engine.core.detect import named
 from engine.core.draft import Draft, Scene, case_for
 from engine.core.guards import hold, troubled
 from engine.core.identity import identify
-from engine.core.localize import Findings, localize
+from engine.core.intake import take_in
+from engine.core.localize import Findings, Place, explains, localize
 from engine.core.questions import variant_for
 from engine.core.requests import answer_request
 from engine.core.verify import verify
 from engine.model.decision import Change, Decision, Entry, Escalate, Hold, Verdict
-from engine.model.execution import Execution, ExecutionState
 from engine.model.incident import Alert, AlertState, Fault, Incident, IncidentState, Outcome, Verification
 from engine.model.runbook import Runbook, Scope
 from engine.model.standing import Standing
@@ -91,7 +92,7 @@ def alert_entry(alert: Alert) -> Entry:
         f"{alert.name} on {where} {sentence}",
         None,
         alert.target,
-        alert.runbook.partition("@")[0],
+        named(alert.runbook),
         str(alert.state),
         {
             "fingerprint": alert.fingerprint,
@@ -101,29 +102,6 @@ def alert_entry(alert: Alert) -> Entry:
             "labels": dict(alert.labels),
             "annotations": dict(alert.annotations),
         },
-    )
-
-
-def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | None:
-    """Take what the executor reports of one execution into the record."""
-    report = scene.reports.get(execution.id)
-    if report is None or report.state is execution.state:
-        return None
-    if report.state is ExecutionState.RUNNING:
-        running = replace(execution, state=report.state, started_at=report.started_at or scene.now)
-        return Change(version=0, at=scene.now, execution=running)
-    if report.state.active:
-        return None
-    incident = next((each for each in standing.incidents if each.id == execution.incident), None)
-    if incident is not None and incident.state is IncidentState.REMEDIATING:
-        return lifecycle.finish(incident, execution, report, standing, scene.now)
-    ended = lifecycle.end_execution(execution, report, scene.now)
-    return Change(
-        version=0,
-        at=scene.now,
-        execution=ended,
-        entries=(lifecycle.execution_entry(ended, report),),
-        unlock=lifecycle.held_by(execution.id, standing) if report.contained else frozenset(),
     )
 
 
@@ -183,7 +161,7 @@ def failed(scene: Scene, standing: Standing, incident: Incident, runbook: Runboo
 
 
 def harm_done(scene: Scene, incident: Incident) -> str:
-    """Name the alerts on the target that began after the attempt did and still fire; "" when there are none."""
+    """Name the alerts on the target that began after the attempt did, still fire and are no symptoms of the fault itself."""
     since = incident.attempt.started_at if incident.attempt is not None else scene.now
     new = [
         alert.name
@@ -192,6 +170,7 @@ def harm_done(scene: Scene, incident: Incident) -> str:
         and alert.state is AlertState.FIRING
         and alert.active_since > since
         and resource_of(alert, scene) != incident.resource
+        and explains(Place(*incident.key), Place(incident.target, resource_of(alert, scene)), scene.fleet) is None
     ]
     return f"{', '.join(sorted(set(new)))} began" if new else ""
 
@@ -199,7 +178,7 @@ def harm_done(scene: Scene, incident: Incident) -> str:
 def resource_of(alert: Alert, scene: Scene) -> str:
     """Return the resource that an alert's runbook is about; "" when the runbook is gone."""
     for runbook in scene.catalog.runbooks:
-        if runbook.variant == alert.runbook:
+        if runbook.name == named(alert.runbook):
             return runbook.localize.resource
     return ""
 
@@ -234,13 +213,14 @@ def active(scene: Scene, incident: Incident) -> bool:
 
 
 def cleared(scene: Scene, incident: Incident) -> bool:
-    """Return whether every trigger that could open this key is seen to be false; without data it is not seen."""
+    """Return whether every trigger that could open this key is seen to be false; without data, or without its runbook, it is not seen."""
     if active(scene, incident):
         return False
     target = scene.fleet.get(incident.target)
     if target is None:
         return False
-    own = set(incident.fault.runbooks) if incident.fault is not None else set()
+    own = {named(variant) for variant in incident.fault.runbooks} if incident.fault is not None else set()
+    asked: set[str] = set()
     for runbook in scene.catalog.runbooks:
         if runbook.localize.resource != incident.resource or not runbook.applies_to(incident.target):
             continue
@@ -249,9 +229,10 @@ def cleared(scene: Scene, incident: Incident) -> bool:
             return False
         fleet_wide = runbook.trigger.scope is Scope.FLEET
         truth = answer.fleet_truth() if fleet_wide else answer.truth(target.instances)
-        if truth is Truth.UNKNOWN and (not own or runbook.variant in own):
+        if truth is Truth.UNKNOWN and (not own or runbook.name in own):
             return False
-    return True
+        asked.add(runbook.name)
+    return own <= asked if own else bool(asked)
 
 
 def meet(scene: Scene, standing: Standing, fault: Fault) -> Change | None:
@@ -265,7 +246,12 @@ def meet(scene: Scene, standing: Standing, fault: Fault) -> Change | None:
     alerts = tuple(alert for alert in scene.alerts if alert.fingerprint in fault.alerts)
     if last is None or last.ended_at is None:
         return lifecycle.open_incident(fault, alerts, scene.now)
-    reach = max((each.longest_range for each in scene.catalog.runbooks if each.variant in fault.runbooks), default=0.0)
+    ranges = [
+        each.longest_range + each.trigger.keep_firing_for
+        for each in scene.catalog.runbooks
+        if each.variant in fault.runbooks
+    ]
+    reach = max(ranges, default=0.0)
     if not last.trigger_cleared and scene.now < last.ended_at + reach:
         return None
     if scene.now - last.ended_at <= scene.catalog.limits.reopen:
@@ -312,35 +298,42 @@ def step(scene: Scene, findings: Findings, standing: Standing, incident: Inciden
     """Decide on one open incident."""
     if not active(scene, incident) and cleared(scene, incident):
         return lifecycle.self_heal(incident, "its trigger is seen false", standing, scene.now)
-    runbook, decision = weigh(scene, findings, standing, incident)
+    incident, runbook, decision = weigh(scene, findings, standing, incident)
     return lifecycle.follow(incident, runbook.name if runbook else "", decision, standing, scene.now)
 
 
-def weigh(scene: Scene, findings: Findings, standing: Standing, incident: Incident) -> tuple[Runbook | None, Decision]:
-    """Return the runbook that would act on an open incident, and the decision."""
+def weigh(
+    scene: Scene, findings: Findings, standing: Standing, incident: Incident
+) -> tuple[Incident, Runbook | None, Decision]:
+    """Return an open incident on its rung of the runbook that would act, that runbook, and the decision."""
     symptom = findings.symptoms.get(incident.key)
     if symptom is not None:
-        return None, Hold((hold("cause", "symptom", symptom),))
+        return incident, None, Hold((hold("cause", "symptom", symptom),))
     target = scene.fleet.get(incident.target)
     if target is None:
-        return None, Hold((hold("inventory", "unknown_host", f"{incident.target} is not in the inventory"),))
+        strange = hold("inventory", "unknown_host", f"{incident.target} is not in the inventory")
+        return incident, None, Hold((strange,))
     fault = next((each for each in findings.faults if (each.suspect.node, each.suspect.resource) == incident.key), None)
     if fault is None:
-        return None, Hold((hold("signal", "no_data", why_silent(scene, incident)),))
+        return incident, None, Hold((hold("signal", "no_data", why_silent(scene, incident)),))
     chosen = choose(fault.runbooks, scene.catalog)
     if isinstance(chosen, Verdict):
-        return None, Escalate(chosen.code, chosen.sentence) if chosen.code == "no_runbook" else Hold((chosen,))
+        nobody = chosen.code == "no_runbook"
+        return incident, None, Escalate(chosen.code, chosen.sentence) if nobody else Hold((chosen,))
+    if incident.runbook is not None and incident.runbook != chosen.name:
+        incident = replace(incident, runbook=chosen.name, rung=0)  # each runbook's ladder is climbed from its foot
     if incident.rung >= len(chosen.remedies):
         tried = (
             f"all {incident.rung} remedies of {chosen.name} were tried" if incident.rung else "it declares no remedy"
         )
-        return chosen, Escalate("ladder_exhausted", f"{chosen.name}: {tried}")
+        return incident, chosen, Escalate("ladder_exhausted", f"{chosen.name}: {tried}")
     remedy = chosen.remedies[incident.rung]
     alert = strongest(scene.alerts, chosen, incident.target)
     prepared = scene.prepare(chosen, remedy, incident, alert)
     if prepared.refusal is not None:
-        return chosen, Hold((hold("targets", "refused", prepared.refusal),))
-    return chosen, decide(case_for(scene, standing, chosen, remedy, prepared.steps, incident, target, alert=alert))
+        return incident, chosen, Hold((hold("targets", "refused", prepared.refusal),))
+    case = case_for(scene, standing, chosen, remedy, prepared.steps, incident, target, alert=alert)
+    return incident, chosen, decide(case)
 
 
 def why_silent(scene: Scene, incident: Incident) -> str:

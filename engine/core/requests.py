@@ -19,6 +19,7 @@ from engine.model.target import Target
 
 def answer_request(request: Request, scene: Scene, draft: Draft) -> None:
     """Do what was asked, or say why not; the request is finished either way, in the last change it causes."""
+    before = len(draft.changes)
     match request.kind:
         case "run":
             results = [run_on(name, request, scene, draft) for name in request.targets]
@@ -32,7 +33,7 @@ def answer_request(request: Request, scene: Scene, draft: Draft) -> None:
                              fleet=frozenset(target.name for target in scene.fleet)))  # fmt: skip
         case other:
             results = [{"refused": [f"unknown request {other!r}"]}]
-    draft.add(Change(0, scene.now, finished_request=request.id, request_result=json.dumps(results)))
+    draft.finish(request.id, json.dumps(results), scene.now, before)
 
 
 def said(request: Request, sentence: str, incident: Incident | None = None) -> Entry:
@@ -64,9 +65,10 @@ def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str,
     if target is None or runbook is None:
         what = f"{name} is not in the inventory" if target is None else f"no runbook {request.subject!r} for {name}"
         return refused(request, name, scene, draft, ["unknown_host" if target is None else "no_runbook"], [what])
+    begun = already(request, target, standing)
+    if begun is not None:
+        return begun
     incident = incident_for(request, runbook, target, scene, standing)
-    if incident.request == request.id and incident.state is not IncidentState.OPEN:
-        return started(incident)
     if incident.state is not IncidentState.OPEN:
         return refused(request, name, scene, draft, ["busy"], [f"{incident.id} is {incident.state} already"])
     if not runbook.remedies:
@@ -93,11 +95,8 @@ def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str,
 
 
 def incident_for(request: Request, runbook: Runbook, target: Target, scene: Scene, standing: Standing) -> Incident:
-    """Return the live incident that the operator's run joins, or a new one of the operator's own."""
-    for incident in standing.incidents:
-        if incident.request == request.id and incident.target == target.name:
-            return incident
-    for incident in standing.incidents:
+    """Return the live incident that the operator's run joins, or a new one of the operator's own; a check joins none."""
+    for incident in () if request.check else standing.incidents:
         if incident.state.live and incident.key == (target.name, runbook.localize.resource):
             free = incident.state in (IncidentState.OPEN, IncidentState.ESCALATED)
             return replace(incident, state=IncidentState.OPEN, request=request.id, rung=0) if free else incident
@@ -117,15 +116,29 @@ def incident_for(request: Request, runbook: Runbook, target: Target, scene: Scen
     )
 
 
-def started(incident: Incident) -> dict[str, object]:
-    """Return the result of a request that was answered already."""
-    execution = incident.attempt.execution if incident.attempt is not None else ""
-    return {"target": incident.target, "incident": incident.id, "execution": execution}
+def already(request: Request, target: Target, standing: Standing) -> dict[str, object] | None:
+    """Return what the request came to on this target before its answer was lost; None when nothing was begun.
+
+    An incident carries a request only from the commit that began its run, whatever became of it since.
+    """
+    for incident in standing.incidents:
+        if incident.request == request.id and incident.target == target.name:
+            execution = incident.attempt.execution if incident.attempt is not None else ""
+            return {"target": target.name, "incident": incident.id, "execution": execution}
+    name = rehearsal(request, target.name)
+    if any(execution.id == name for execution in standing.executions):
+        return {"target": target.name, "execution": name, "check": True}
+    return None
+
+
+def rehearsal(request: Request, target: str) -> str:
+    """Return the name of the check run that a request asks for."""
+    return identify("run", request.id, target)
 
 
 def rehearse(request: Request, execution: Execution, scene: Scene, draft: Draft) -> dict[str, object]:
     """Start a check run: it holds its targets like any other, belongs to no incident and is not an attempt."""
-    name = identify("run", request.id, execution.target)
+    name = rehearsal(request, execution.target)
     execution = replace(execution, id=name, attempt=name, incident="")
     entry = said(request, f"asked for a check of {execution.runbook} on {execution.target}")
     draft.add(Change(0, scene.now, (entry,), execution=execution, locks=execution.targets, effect=Start(execution)))
@@ -154,6 +167,11 @@ def attend(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
         return {"incident": incident.id}
     if incident.state is not IncidentState.ESCALATED and incident.state is not IncidentState.OPEN:
         return {"refused": [f"{incident.id} is {incident.state}: cancel its execution first"], "codes": ["busy"]}
+    if request.kind == "hand_back" and incident.resource == "storm":
+        return {"refused": [f"{incident.id} is a storm: it ends by itself, or close it"], "codes": ["storm"]}
+    if request.kind == "hand_back" and lifecycle.unproved(incident, draft.standing):
+        why = f"an earlier run of {incident.id} may still go on: release its lock first"
+        return {"refused": [why], "codes": ["not_contained"]}
     if request.kind == "hand_back":
         opened = replace(incident, state=IncidentState.OPEN, rung=0, code="", reason="", changed_at=scene.now)
         draft.add(Change(0, scene.now, (said(request, "handed it back", incident),), incident=opened,
@@ -164,5 +182,5 @@ def attend(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
         code="closed", reason=f"closed by {request.by}, not measured: {request.reason}",
     )  # fmt: skip
     entries = (said(request, "closed it", incident), lifecycle.outcome_entry(closed))
-    draft.add(Change(0, scene.now, entries, incident=closed, unlock=lifecycle.held_by(incident.id, draft.standing)))
+    draft.add(lifecycle.close(closed, entries, draft.standing, scene.now))
     return {"incident": incident.id}

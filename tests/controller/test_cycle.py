@@ -335,7 +335,7 @@ def test_a_failed_run_climbs_to_the_next_rung_without_waiting_for_the_cooldown()
 
 def test_a_remedy_after_which_something_else_breaks_is_harmful_and_ends_the_ladder() -> None:
     house = House(
-        runbook(remedies=("first", "second"), within=5.0),
+        runbook("leak", expr="leak", resource="memory", remedies=("first", "second"), within=5.0),
         runbook("disk", expr="full", resource="disk", mode=Mode.SHADOW),
     )
 
@@ -344,9 +344,9 @@ def test_a_remedy_after_which_something_else_breaks_is_harmful_and_ends_the_ladd
         return ExecutionState.SUCCESSFUL
 
     house.executor.work = work
-    house.breaks("web-1")
+    house.breaks("web-1", "leak")
     house.run(20)
-    incident = next(each for each in house.incidents if each.resource == "node")
+    incident = next(each for each in house.incidents if each.resource == "memory")
     assert incident.code == "harmful"
     assert incident.state is IncidentState.ESCALATED
     assert len(house.executor.started) == 1
