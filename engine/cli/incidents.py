@@ -12,7 +12,7 @@ from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, clean, console, emit, moment, note, output_option, show
 from engine.cli.project import opened
 from engine.cli.times import since_option
-from engine.cli.words import age, lasting, line, unknown
+from engine.cli.words import age, hanging, lasting, line, short, unknown, when
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -63,15 +63,15 @@ def list_(state: str | None, target: str | None, since: float | None, limit: int
 def columns() -> tuple[Column, ...]:
     """Return what is shown of an incident in the list."""
     return (
-        Column("ID", lambda each: line(each.id)),
-        Column("OPENED", lambda each: moment(each.opened_at)),
-        Column("STATE", lambda each: str(each.state), style="bold"),
-        Column("HOST", lambda each: line(each.target), style="bold"),
+        Column("ID", lambda each: line(each.id), whole=True),
+        Column("OPENED", lambda each: when(each.opened_at), whole=True),
+        Column("STATE", lambda each: str(each.state), style="bold", whole=True),
+        Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RESOURCE", lambda each: line(each.resource)),
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
         Column("RUNBOOK", lambda each: line(each.runbook or "-")),
-        Column("LASTED", lambda each: lasting((each.ended_at or time.time()) - each.opened_at), right=True),
-        Column("WHY", lambda each: line(each.reason or each.code or "-")),
+        Column("LASTED", lambda each: lasting((each.ended_at or time.time()) - each.opened_at), right=True, whole=True),
+        Column("WHY", lambda each: short(each.reason or each.code or "-")),
     )
 
 
@@ -120,7 +120,7 @@ def tell(app: App, incident: Incident) -> None:
     if incident.reopened:
         facts["reopened"] = f"{incident.reopened} times"
     for name, value in facts.items():
-        click.echo(f"{name:<10} {line(value)}")
+        click.echo(hanging(f"{name:<10} ", line(value)))
     if incident.fault is not None:
         click.echo(f"{'suspects':<10} (margin {incident.fault.margin:.2f})")
         for suspect in (incident.fault.suspect, *incident.fault.others):

@@ -28,6 +28,7 @@ Examples:
 \b
 Exit codes: 0 nothing (or warnings), 3 errors (with --strict: or warnings).
 """
+COLORS = {"error": "red", "warning": "yellow"}
 
 
 @click.command(epilog=EPILOG)
@@ -55,7 +56,8 @@ def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: s
     shown = in_order(only(found, files))
     if output == "table":
         for place, problem in enumerate(shown):
-            click.echo(f"{'' if place == 0 else chr(10)}{clean(str(problem))}")
+            first, _, rest = clean(str(problem)).partition(" ")
+            click.echo(f"{chr(10) if place else ''}{click.style(first, fg=COLORS[problem.severity])} {rest}")
     else:
         emit(shown, output)
     bad = len(errors(shown))

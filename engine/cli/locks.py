@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli.asking import operator
 from engine.cli.exits import Failure
 from engine.cli.groups import ListingGroup
-from engine.cli.output import Column, clean, moment, note, output_option, show
+from engine.cli.output import Column, clean, note, output_option, show
 from engine.cli.project import opened
-from engine.cli.words import age, line
-
-if TYPE_CHECKING:
-    from engine.model.standing import Lock
+from engine.cli.words import age, line, short, when
 
 EPILOG = """\b
 Examples:
@@ -57,13 +53,10 @@ def release(host: str, reason: str) -> None:
 
 def columns() -> tuple[Column, ...]:
     """Return what is shown of a lock."""
-
-    def since(lock: Lock) -> str:
-        return f"{moment(lock.taken_at)} ({age(lock.taken_at)} ago)"
-
     return (
-        Column("HOST", lambda lock: line(lock.target), style="bold"),
+        Column("HOST", lambda lock: line(lock.target), style="bold", whole=True),
         Column("HELD BY", lambda lock: line(lock.owner)),
-        Column("SINCE", since),
-        Column("FOR", lambda lock: line(lock.reason)),
+        Column("SINCE", lambda lock: when(lock.taken_at), whole=True),
+        Column("AGE", lambda lock: age(lock.taken_at), right=True, whole=True),
+        Column("FOR", lambda lock: short(lock.reason)),
     )

@@ -86,6 +86,8 @@ class Commands(click.Group):
 )
 def cli(directory: str | None) -> None:
     """PromQL says what is wrong, Ansible puts it right; Mendbook decides when that is safe, proves it and remembers."""
+    if os.environ.get("NO_COLOR"):
+        click.get_current_context().color = False
     if directory is not None:
         os.chdir(directory)
 

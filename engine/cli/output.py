@@ -27,6 +27,8 @@ class Column:
     text: Callable[[Any], object]
     style: str = ""
     right: bool = False
+    whole: bool = False
+    """Never broken into lines while another column can be."""
 
 
 def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: str = "nothing to show") -> None:
@@ -42,9 +44,15 @@ def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: 
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.head, justify="right" if column.right else "left", style=column.style, overflow="fold")
+        table.add_column(
+            column.head,
+            justify="right" if column.right else "left",
+            style=column.style,
+            overflow="ellipsis" if column.whole else "fold",
+            no_wrap=column.whole,
+        )
     for row in rows:
-        table.add_row(*(Text(clean(str(column.text(row)))) for column in columns))
+        table.add_row(*(Text(clean(str(column.text(row)).replace("\n", " "))) for column in columns))
     console().print(table)
 
 

@@ -14,7 +14,7 @@ from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, clean, emit, moment, note, output_option, show
 from engine.cli.project import opened
 from engine.cli.times import since_option
-from engine.cli.words import lasting, line, unknown
+from engine.cli.words import hanging, lasting, line, short, unknown
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -50,7 +50,7 @@ def list_(target: str | None, runbook: str | None, since: float | None, limit: i
         from engine.cli.status import execution_columns
 
         found = app.history.executions(since=since, target=target, runbook=runbook, limit=limit)
-        message = Column("MESSAGE", lambda each: line(each.message or each.reason or "-"))
+        message = Column("MESSAGE", lambda each: short(each.message or each.reason or "-"))
         show(found, (*execution_columns(), message), output, empty="nothing was run")
 
 
@@ -188,7 +188,7 @@ def tell(execution: Execution) -> None:
         "message": execution.message or "-",
     }
     for name, value in facts.items():
-        click.echo(f"{name:<10} {line(value)}")
+        click.echo(hanging(f"{name:<10} ", line(value)))
     for number, step in enumerate(execution.steps, 1):
         always = ", always" if step.always else ""
         click.echo(line(f"step {number}     {step.playbook} on {', '.join(step.hosts)}{always}"))

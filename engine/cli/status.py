@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import Column, ago, clean, emit, moment, note, output_option, show
+from engine.cli.output import Column, ago, clean, emit, note, output_option, show
 from engine.cli.project import opened
-from engine.cli.words import age, lasting, line, share
+from engine.cli.words import age, lasting, line, share, short, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,7 @@ def tell_standing(standing: Standing, live: Sequence[Incident]) -> None:
     pauses = (
         Column("PAUSED", lambda pause: line(pause.scope), style="bold yellow"),
         Column("BY", lambda pause: line(pause.by)),
-        Column("UNTIL", lambda pause: moment(pause.until) if pause.until else "resumed"),
+        Column("UNTIL", lambda pause: when(pause.until) if pause.until else "resumed", whole=True),
         Column("BECAUSE", lambda pause: line(pause.reason)),
     )
     table("Pauses", standing.pauses, pauses)
@@ -127,14 +127,14 @@ def tell_score(recurring: Sequence[Recurrence], succeeded: Sequence[Success], da
         note(f"no remedy was tried in the last {days} day{'s' if days > 1 else ''}")
         return
     remedies = (
-        Column("RUNBOOK", lambda each: line(each.runbook), style="bold"),
+        Column("RUNBOOK", lambda each: line(each.runbook), style="bold", whole=True),
         Column("REMEDY", lambda each: line(each.remedy)),
         Column("HEALED", lambda each: share(each.healed, each.attempts), right=True),
         Column("TAKES", lambda each: lasting(each.mean_seconds), right=True),
     )
     table(f"Remedies, last {days}d", succeeded, remedies)
     faults = (
-        Column("HOST", lambda each: line(each.target), style="bold"),
+        Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RUNBOOK", lambda each: line(each.runbook)),
         Column("INCIDENTS", lambda each: each.incidents, right=True),
         Column("ATTEMPTS", lambda each: each.attempts, right=True),
@@ -159,14 +159,14 @@ def incident_columns() -> tuple[Column, ...]:
         return line(f"{each.state}{seen}")
 
     return (
-        Column("ID", lambda each: line(each.id)),
-        Column("STATE", state, style="bold"),
-        Column("HOST", lambda each: line(each.target), style="bold"),
+        Column("ID", lambda each: line(each.id), whole=True),
+        Column("STATE", state, style="bold", whole=True),
+        Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RESOURCE", lambda each: line(each.resource)),
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
         Column("RUNBOOK", lambda each: line(each.runbook or "-")),
-        Column("AGE", lambda each: age(each.opened_at), right=True),
-        Column("WHY", lambda each: line(each.reason or each.code or "-")),
+        Column("AGE", lambda each: age(each.opened_at), right=True, whole=True),
+        Column("WHY", lambda each: short(each.reason or each.code or "-")),
     )
 
 
@@ -179,12 +179,12 @@ def execution_columns() -> tuple[Column, ...]:
         return lasting((each.ended_at or time.time()) - each.started_at)
 
     return (
-        Column("ID", lambda each: line(each.id)),
-        Column("STATE", lambda each: f"{each.state}{' (check)' if each.check else ''}", style="bold"),
-        Column("HOST", lambda each: line(each.target), style="bold"),
+        Column("ID", lambda each: line(each.id), whole=True),
+        Column("STATE", lambda each: f"{each.state}{' (check)' if each.check else ''}", style="bold", whole=True),
+        Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RUNBOOK", lambda each: line(each.runbook)),
         Column("REMEDY", lambda each: line(each.remedy)),
         Column("BY", lambda each: line(each.triggered_by)),
-        Column("BEGAN", lambda each: moment(each.started_at or each.created_at)),
-        Column("TOOK", taken, right=True),
+        Column("BEGAN", lambda each: when(each.started_at or each.created_at), whole=True),
+        Column("TOOK", taken, right=True, whole=True),
     )

@@ -12,7 +12,7 @@ import click
 from engine.cli.output import ago, clean, emit, moment, note, output_option
 from engine.cli.project import opened
 from engine.cli.times import MOMENT
-from engine.cli.words import age, line, number, unknown
+from engine.cli.words import age, hanging, line, number, short, unknown
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -185,7 +185,7 @@ def tell(account: Account, target: Target) -> None:
     head("What happened")
     for logged in account.entries:
         entry = logged.entry
-        click.echo(line(f"{moment(logged.at)}  {entry.kind:<12} {entry.sentence}"))
+        click.echo(hanging(f"{moment(logged.at)}  {entry.kind:<12} ", line(entry.sentence)))
     if not account.entries:
         click.echo("nothing is recorded")
 
@@ -202,7 +202,7 @@ def tell_reading(reading: Reading) -> None:
     label = click.style(f"{mark} {reading.truth:<8}", fg=color)
     click.echo(f"{label} {click.style(line(reading.runbook), bold=True)} ({reading.mode}){progress(reading)}")
     for missing in reading.missing:
-        click.secho(f"           {line(missing)}", fg="yellow")
+        click.secho(hanging(" " * 11, line(missing)), fg="yellow")
     for each in reading.comparisons:
         if each.values or not reading.missing:
             for text in sides(each):
@@ -222,17 +222,17 @@ def sides(compared: Compared) -> list[str]:
     """Return a comparison as lines, one for each series shown."""
     left, right = line(compared.left), line(compared.right)
     if not compared.values:
-        return [f"{left} has no value here, limit {compared.operator} {right}"]
+        return [click.style(short(left), dim=True), f"  no value, limit {compared.operator} {short(right)}"]
     lines = []
     for each in compared.values[:VALUES]:
         labels = each.labels.without("__name__", "instance", "job")
         which = f" {line(labels)}" if labels else ""
-        limit = right if each.limit is None else number(each.limit)
+        limit = short(right) if each.limit is None else number(each.limit)
         lines.append(f"{number(each.value)}{which}, limit {compared.operator} {limit}")
     more = len(compared.values) - VALUES
     if more > 0:
         lines.append(f"and {more} more")
-    return [click.style(f"{left}:", dim=True), *(f"  {text}" for text in lines)]
+    return [click.style(short(left), dim=True), *(f"  {text}" for text in lines)]
 
 
 def tell_decision(decision: Logged | None) -> None:
@@ -248,7 +248,7 @@ def tell_decision(decision: Logged | None) -> None:
         again = ""
         if each.until is not None and each.until > time.time():
             again = f" (until {moment(each.until)}, in {ago(each.until - time.time())})"
-        click.echo(f"  {mark} {line(each.guard)}: {line(each.sentence)}{again}")
+        click.echo(hanging(f"  {mark} {line(each.guard)}: ", f"{line(each.sentence)}{again}"))
 
 
 def unfold(part: Explanation, depth: int = 0) -> None:

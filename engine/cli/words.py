@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Collection, Mapping
 
+import click
+
 from engine.cli.exits import Exit, Failure
-from engine.cli.output import ago, clean
+from engine.cli.output import ago, clean, moment
 
 
 def line(text: object) -> str:
@@ -20,6 +25,30 @@ def age(at: float | None, now: float | None = None) -> str:
     if at is None:
         return "-"
     return ago(max(0.0, (time.time() if now is None else now) - at))
+
+
+def when(at: float | None) -> str:
+    """Return a moment in few characters: the time of one that is today, else the date and the time; "-" for none."""
+    if at is None:
+        return "-"
+    day, _, clock = moment(at).partition(" ")
+    return clock if day == moment(time.time()).partition(" ")[0] else f"{day} {clock[:5]}"
+
+
+def short(text: object, most: int = 90) -> str:
+    """Return text on one line, cut where it is longer than a table has room for."""
+    whole = line(text)
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
+
+
+def hanging(head: str, text: str) -> str:
+    """Return text behind its head, on a terminal broken into lines that stand below one another; the head may be styled."""
+    indent = len(click.unstyle(head))
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or width - indent < 30:  # noqa: PLR2004  less is no column
+        return head + text
+    lines = textwrap.wrap(text, width - indent) or [""]
+    return head + ("\n" + " " * indent).join(lines)
 
 
 def lasting(seconds: float | None) -> str:
