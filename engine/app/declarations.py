@@ -32,14 +32,16 @@ class Declarations:
         self._fresh: tuple[str, Inventory, Loaded] | None = None
 
     def load(self, inventory: Inventory) -> Loaded:
-        """Return the runbooks as they stand in their files now."""
-        return load_runbooks(self.settings.runbooks, fleet=inventory.fleet, settings=self.settings, digest=digest)
+        """Return the runbooks as they stand in their files now. Raises ConfigError when one of them is wrong."""
+        loaded = load_runbooks(self.settings.runbooks, fleet=inventory.fleet, settings=self.settings, digest=digest)
+        loaded.checked()
+        return loaded
 
     def mark(self) -> str:
-        """Return what changes when a file of the inventory or a runbook does."""
+        """Return what changes when a file of the inventory, a runbook or a playbook does."""
         inventory, _ = fingerprint(self.settings.inventory)
-        runbooks, _ = fingerprint(self.settings.runbooks)
-        return inventory + runbooks
+        rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks))
+        return inventory + rest
 
     def current(self) -> Declared:
         """Return what is declared; what changed is read beside the loop and counts from a later tick on."""
