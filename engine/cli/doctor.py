@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli.exits import Exit
@@ -26,8 +24,9 @@ WIDTH = 14
 def command(output: str) -> int:
     """Check what this machine and this project need to work."""
     from engine.cli.health import Level, examine
+    from engine.cli.project import here
 
-    checks = examine(Path.cwd())
+    checks = examine(here())
     if output == "table":
         for check in checks:
             mark, color = MARKS[check.level]

@@ -10,7 +10,7 @@ import click
 from engine.cli.exits import Failure
 from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, note, output_option, show
-from engine.cli.project import expected
+from engine.cli.project import expected, here
 from engine.cli.words import line
 
 EPILOG = """\b
@@ -43,7 +43,7 @@ def status(directory: Path, output: str) -> None:
     with expected():
         from engine.lab.cluster import Cluster
 
-        nodes = Cluster.attach(directory).status()
+        nodes = Cluster.attach(here() / directory).status()
     rows: list[dict[str, Any]] = [{"node": name, **facts} for name, facts in nodes.items()]
     columns = (
         Column("NODE", lambda row: line(row["node"]), style="bold"),
@@ -64,7 +64,7 @@ def down(directory: Path) -> None:
     with expected():
         from engine.lab.cluster import down as end
 
-        found = end(directory)
+        found = end(here() / directory)
     if not found:
         raise Failure(f"no demo cluster runs below {directory}")
     note(f"the demo cluster below {directory} has ended")

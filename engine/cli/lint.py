@@ -39,12 +39,13 @@ COLORS = {"error": "red", "warning": "yellow"}
 def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: str) -> int:
     """Check runbooks, settings and inventory."""
     from engine.cli import checks
-    from engine.cli.project import expected
+    from engine.cli.project import expected, here
     from engine.config.errors import errors, in_order
     from engine.config.settings import find_settings, read_settings
 
+    start = here()
     with expected():
-        settings, problems = read_settings(find_settings(Path.cwd()), Path.cwd())
+        settings, problems = read_settings(find_settings(start), start)
         inventory, odd = hosts(settings)
         loaded = load(settings, inventory, files)
         found = [*problems, *odd, *loaded.problems]
