@@ -32,13 +32,22 @@ EXPECTED = {
 @contextmanager
 def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
     """Give the project that the working directory lies in, and close it; what is expected to go wrong is a Failure."""
+    start = here()
     with expected():
         from engine.app import App
         from engine.cli.logs import configure
 
         configure()
-        with App.open(Path.cwd(), trouble=trouble) as app:
+        with App.open(start, trouble=trouble) as app:
             yield app
+
+
+def here() -> Path:
+    """Return the working directory; a Failure when it was removed meanwhile."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise Failure("the working directory is gone: change to one that exists, or name one with -C") from error
 
 
 @contextmanager
