@@ -182,6 +182,10 @@ def _binary(node: Binary, text: str) -> None:
         side = node.left if types[0] is Type.SCALAR else node.right
         message = f"{node.operator} works on instant vectors, got a scalar{_fix(side, Type.VECTOR, Type.SCALAR, text)}"
         raise ParseError(message, *side.span, text)
+    filled = node.matching.fill_left is not None or node.matching.fill_right is not None
+    if filled and (scalars or node.operator in SETS):
+        what = "scalars" if scalars else "set operators"
+        raise ParseError(f"fill stands for series that are missing, which {what} have no use for", *node.span, text)
     if scalars and node.matching != Matching():
         raise ParseError("on, ignoring and group go between instant vectors, not scalars", *node.span, text)
     if node.operator in SETS and node.matching.many is not Side.NEITHER:

@@ -11,7 +11,7 @@ from engine.promql.block import Values
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
 from engine.promql.sets import combine, matching_keys
-from engine.promql.syntax import COMPARISONS, SETS, Binary, Side
+from engine.promql.syntax import COMPARISONS, SETS, Binary, Matching, Side
 from engine.promql.values import Grid, Indexes, Mask, Value, drop_name, empty_grid, keep_labels, number_groups
 
 ARITHMETIC: Mapping[str, Callable[[Values, Values], Values]] = {
@@ -65,10 +65,13 @@ def _with_scalar(node: Binary, vector: Grid, left: Values, right: Values, kept: 
 
 def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
     """Return the vector that an operator between two vectors gives, series by matching series."""
-    if not left.series or not right.series:
-        return empty_grid(left.values.shape[1])
     one_is_left = node.matching.many is Side.RIGHT
     many, one = (right, left) if one_is_left else (left, right)
+    if _fills(node.matching):
+        many, one = _filled(node.matching, many, one)
+        left, right = (one, many) if one_is_left else (many, one)
+    if not left.series or not right.series:
+        return empty_grid(left.values.shape[1])
     many_rows, one_rows = _pairs(node, many, one)
     left_rows, right_rows = (one_rows, many_rows) if one_is_left else (many_rows, one_rows)
     a, b = left.values[left_rows], right.values[right_rows]
@@ -83,6 +86,41 @@ def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
         _refuse_same_result(node, series, present)
     result = Grid(series, values, kept).compact()
     return result.relabelled(result.series, node.span)
+
+
+def _fills(matching: Matching) -> bool:
+    return matching.fill_left is not None or matching.fill_right is not None
+
+
+def _filled(matching: Matching, many: Grid, one: Grid) -> tuple[Grid, Grid]:
+    """Return both sides with a series for each match group that only the other side has, at the instants it is alone.
+
+    With group_right, Prometheus turns the sides round before it fills: `fill_left` then fills the side of the many.
+    """
+    filled_many, filled_one = many, one
+    if matching.fill_left is not None:
+        filled_many = _with_partners(matching, many, one, matching.fill_left)
+    if matching.fill_right is not None:
+        filled_one = _with_partners(matching, one, many, matching.fill_right)
+    return filled_many, filled_one
+
+
+def _with_partners(matching: Matching, lacking: Grid, there: Grid, value: float) -> Grid:
+    """Return `lacking` with a series of `value` for each match group of `there`, wherever it has none itself."""
+    key = matching_keys(matching)
+    numbers, groups = number_groups(map(key, there.series))
+    alone: Mask = np.zeros((len(numbers), there.values.shape[1]), dtype=np.bool_)
+    np.logical_or.at(alone, np.array(groups, dtype=np.int64), there.present)
+    for row, labels in enumerate(lacking.series):
+        group = numbers.get(key(labels))
+        if group is not None:
+            alone[group] &= ~lacking.present[row]
+    partners = Grid(tuple(numbers), np.full(alone.shape, value), alone).compact()
+    return Grid(
+        lacking.series + partners.series,
+        np.concatenate((lacking.values, partners.values)),
+        np.concatenate((lacking.present, partners.present)),
+    )
 
 
 def _pairs(node: Binary, many: Grid, one: Grid) -> tuple[Indexes, Indexes]:
@@ -122,7 +160,8 @@ def _crowded(groups: list[int], present: Mask, where: Mask) -> tuple[int, list[i
 
 def _refuse_many_on_one_side(node: Binary, many: Grid, one: Grid, groups: list[int], keys: list[Labels]) -> None:
     # where the other side is empty nothing is going to match, and nothing is wrong
-    anything = np.broadcast_to(many.present.any(axis=0), (len(keys), many.present.shape[1]))
+    meets = many.present.any(axis=0) | _fills(node.matching)
+    anything = np.broadcast_to(meets, (len(keys), many.present.shape[1]))
     crowd = _crowded(groups, one.present, anything)
     if crowd is None:
         return

@@ -121,27 +121,57 @@ class Parser(Cursor):
         return None
 
     def modifiers(self, operator: str) -> tuple[bool, Matching]:
-        """Read `bool`, `on` or `ignoring`, and `group_left` or `group_right`, which stand behind an operator."""
+        """Read `bool`, `on` or `ignoring`, `group_left` or `group_right`, and fills, which stand behind an operator."""
         answers = False
         if self.sees_word("bool"):
             token = self.take()
             if operator not in COMPARISONS:
                 raise self.error(f"bool goes with comparisons, not with {operator}", (token.start, token.end))
             answers = True
+        return answers, self.fills(self.matching())
+
+    def matching(self) -> Matching:
+        """Read `on` or `ignoring`, and `group_left` or `group_right`."""
         if not self.sees_word("on", "ignoring"):
             if self.sees_word("group_left", "group_right"):
                 raise self.error(f"{self.token.text} needs on(...) or ignoring(...) before it", self.here())
-            return answers, Matching()
+            return Matching()
         on = self.take().text.lower() == "on"
         labels = self.labels()
         if not self.sees_word("group_left", "group_right"):
-            return answers, Matching(on, labels)
+            return Matching(on, labels)
         token = self.take()
         include = self.labels() if self.sees("(") else ()
         if on and (twice := [label for label in include if label in labels]):
             message = f"label {shown(twice[0])} stands in on(...) and in {token.text}(...) at once"
             raise self.error(message, (token.start, self.behind))
-        return answers, Matching(on, labels, Side(token.text.lower()), include)
+        return Matching(on, labels, Side(token.text.lower()), include)
+
+    def fills(self, matching: Matching) -> Matching:
+        """Read `fill`, or `fill_left` and `fill_right`: words only before a parenthesis, metrics elsewhere."""
+        given: dict[str, float] = {}
+        while self.sees_word("fill", "fill_left", "fill_right") and self.next_is("("):
+            token = self.take()
+            word = token.text.lower()
+            sides = ("fill_left", "fill_right") if word == "fill" else (word,)
+            value = self.filling()
+            if any(side in given for side in sides):
+                raise self.error(f"{word} fills a side that is filled already", (token.start, self.behind))
+            given |= dict.fromkeys(sides, value)
+        return replace(matching, fill_left=given.get("fill_left"), fill_right=given.get("fill_right"))
+
+    def filling(self) -> float:
+        """Read the number to fill with, in parentheses."""
+        self.expect("(")
+        minuses = 0
+        while self.sees("-", "+"):
+            minuses += self.take().text == "-"
+        if self.token.kind is not Kind.NUMBER and not self.sees_word("inf", "nan"):
+            raise self.unexpected("a number to fill with")
+        number = self.head()
+        self.expect(")")
+        signed = self.signed(number, minuses, number.span[0])
+        return signed.value if isinstance(signed, NumberLiteral) else math.nan
 
     def operand(self) -> Expression:
         """Read one operand and what stands behind it: ranges, `offset` and `@`."""

@@ -14,6 +14,7 @@ from engine.promql.syntax import (
     Duration,
     Edge,
     Expression,
+    Matching,
     Negation,
     NumberLiteral,
     RangeSelector,
@@ -147,4 +148,9 @@ def _matching(node: Binary) -> str:
         words += f" {'on' if matching.on else 'ignoring'} {_labels(matching.labels)}"
     if matching.many is not Side.NEITHER:
         words += f" {matching.many} {_labels(matching.include)}"
-    return words
+    return words + _fills(matching)
+
+
+def _fills(matching: Matching) -> str:
+    fills = {"fill_left": matching.fill_left, "fill_right": matching.fill_right}
+    return "".join(f" {word} ({print_number(value)})" for word, value in fills.items() if value is not None)

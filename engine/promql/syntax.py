@@ -113,12 +113,17 @@ class Aggregation:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """How series of two sides find each other: by the labels named (`on`), or by all but those."""
+    """How series of two sides find each other: by the labels named (`on`), or by all but those.
+
+    A series without a partner meets a `fill_left` on its left or a `fill_right` on its right, where there is one.
+    """
 
     on: bool = False
     labels: tuple[str, ...] = ()
     many: Side = Side.NEITHER
     include: tuple[str, ...] = ()
+    fill_left: float | None = None
+    fill_right: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
