@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ def command(wanted: tuple[str, ...], seed: int, *, keep: bool, directory: Path, 
     from engine.lab.inject import choose
 
     configure()
+    # Ansible makes itself a folder in the home otherwise; the demo writes below its own directory alone
+    os.environ["ANSIBLE_HOME"] = str(directory.absolute() / ".mendbook" / "ansible")
     chosen = [each for each in choose(seed) if not wanted or each.name in wanted]
     out = console(stderr=output != "table")
     zero = time.time()
