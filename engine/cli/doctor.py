@@ -23,9 +23,11 @@ WIDTH = 14
 @output_option
 def command(output: str) -> int:
     """Check what this machine and this project need to work."""
+    from engine.cli import logs
     from engine.cli.health import Level, examine
     from engine.cli.project import here
 
+    logs.configure()
     checks = examine(here())
     if output == "table":
         for check in checks:

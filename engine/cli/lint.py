@@ -38,11 +38,12 @@ COLORS = {"error": "red", "warning": "yellow"}
 @output_option
 def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: str) -> int:
     """Check runbooks, settings and inventory."""
-    from engine.cli import checks
+    from engine.cli import checks, logs
     from engine.cli.project import expected, here
     from engine.config.errors import errors, in_order
     from engine.config.settings import find_settings, read_settings
 
+    logs.configure()
     start = here()
     with expected():
         settings, problems = read_settings(find_settings(start), start)
