@@ -1,0 +1,236 @@
+"""Measure rules beside Prometheus: one group of 50 over 10,000 hosts, evaluated, judged and stored.
+
+    python tests/benchmarks/rules.py [--quick] [--only KIND …]
+
+Both sides hold the same samples (20,000 series, one hour at 15 s, then one batch more for each round) and the same rules. In
+each round Prometheus evaluates its group, and its own `prometheus_rule_group_last_duration_seconds` is read; then we evaluate
+ours while it rests. Like for like: evaluation, alert state and its storage are counted on both sides (ours is one call: read
+the record's standing, answer, detect, commit; SQLite syncs the commit, Prometheus's log is not synced).
+
+Figures: `cold`, by an evaluator that has no window from before; `warm`, by one that was asked before the last batch came;
+`first`, the very first tick, nothing planned or parsed. Ratios are of medians, cold. The number of alerts of both sides stands
+beside them: they must agree. The last line is one JSON object.
+
+ansible-rulebook handled 2,300 events a second (one rule, one event being one host's sample); it is not run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import numpy as np
+
+from engine.samples.evaluator import EmbeddedEvaluator
+from engine.samples.store import SampleStore
+from tests.benchmarks.synthetic import (
+    RULES,
+    Engine,
+    Hosts,
+    catalog,
+    expressions,
+    new_record,
+    rule_file,
+    standing_alerts,
+)
+from tests.lab_tools.prometheus_server import PrometheusServer
+
+HOSTS = 10_000
+RULEBOOK_EVENTS = 2300.0
+"""Events per second and rule of ansible-rulebook 1.3.2, measured on two cores."""
+GOALS = {"simple": 50, "and": 50, "avg": 20, "rate": 20, "zscore": 20}
+FRESH = 45.0
+LONGEST_WAIT = 600.0
+
+
+@dataclass(slots=True)
+class Times:
+    """Seconds of one kind of rules, by side."""
+
+    prometheus: list[float] = field(default_factory=list)
+    cold: list[float] = field(default_factory=list)
+    warm: list[float] = field(default_factory=list)
+    first: float = 0.0
+    alerts: tuple[int, int] = (0, 0)
+
+
+class Bench:
+    """One data set on both sides."""
+
+    def __init__(self, folder: Path, second: str, hosts: int, rules: int) -> None:
+        self.folder, self.rules = folder, rules
+        self.end = int(time.time() * 1000) // 1000 * 1000
+        self.hosts = Hosts.of(hosts, second, self.end)
+        self.fleet = self.hosts.fleet()
+        self.store = SampleStore(folder / f"samples-{second}")
+        self.server = PrometheusServer()
+        times, columns = [], []
+        for moment, values in self.hosts.history(self.end):
+            self.store.append(self.hosts.batch(moment, values))
+            times.append(moment)
+            columns.append(values)
+        self.server.write(self.hosts.series, times, np.stack(columns, axis=1))
+        self.newest = self.end
+
+    def close(self) -> None:
+        self.server.close()
+        self.store.close()
+
+    def more(self) -> None:
+        """Have one batch more on both sides, as of now."""
+        now = int(time.time() * 1000)
+        if now > self.newest:
+            values = self.hosts.values(now, self.end)
+            self.store.append(self.hosts.batch(now, values))
+            self.server.write(self.hosts.series, [now], values[:, np.newaxis])
+            self.newest = now
+
+    def measure(self, kind: str, rounds: int) -> Times:
+        """Return the times of one kind of rules."""
+        texts, found = expressions(kind, self.rules), Times()
+        cold, warm = (
+            Engine(catalog(texts), self.fleet, new_record(self.folder, f"{kind}-{name}")) for name in ("cold", "warm")
+        )
+        remembering = EmbeddedEvaluator(self.store, fresh=FRESH)
+        self.more()
+        found.first = self.ours(warm, remembering)[0]
+        self.server.load_rules(rule_file(texts, 1.0))
+        seen = self.finished(0.0)  # the first evaluation finds cold caches: not counted
+        self.server.load_rules(
+            rule_file(texts, 1.0 + math.ceil(2 * self.duration()))
+        )  # so that it rests half of the time
+        for _ in range(rounds):
+            self.more()
+            seen = self.finished(seen)
+            found.prometheus.append(self.duration())
+            seconds, count = self.ours(cold, EmbeddedEvaluator(self.store, fresh=FRESH))
+            found.cold.append(seconds)
+            found.warm.append(self.ours(warm, remembering)[0])
+            theirs = self.server.query("/api/v1/query", query="count(ALERTS)")["data"]["result"]
+            found.alerts = (int(theirs[0]["value"][1]) if theirs else 0, count)
+        self.server.load_rules("groups: []\n")
+        cold.record.close()
+        warm.record.close()
+        return found
+
+    def duration(self) -> float:
+        """Return the seconds that Prometheus says its last evaluation took."""
+        return self.server.metrics()["prometheus_rule_group_last_duration_seconds"]
+
+    def finished(self, after: float) -> float:
+        """Wait until the group has been evaluated once more; return the number of evaluations."""
+        deadline = time.monotonic() + LONGEST_WAIT
+        while time.monotonic() < deadline:
+            page = self.server.metrics()
+            done = page.get("prometheus_rule_group_iterations_total") or 0.0
+            if done != after and page.get("prometheus_rule_group_last_duration_seconds"):
+                return done
+            time.sleep(0.1)
+        raise RuntimeError("Prometheus does not evaluate its group")
+
+    def ours(self, engine: Engine, evaluator: EmbeddedEvaluator) -> tuple[float, int]:
+        """Return the seconds of one tick, and how many alerts stand."""
+        gc.collect()
+        began = time.perf_counter()
+        alerts = engine.tick(evaluator, time.time())
+        return time.perf_counter() - began, standing_alerts(alerts)
+
+
+def main() -> int:
+    """Measure and print; return the exit code."""
+    parser = argparse.ArgumentParser(description="Measure rules beside Prometheus.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--only", nargs="+", choices=list(RULES), default=list(RULES))
+    parser.add_argument("--hosts", type=int, default=HOSTS)
+    parser.add_argument("--rules", type=int, default=50)
+    options = parser.parse_args()
+    rounds = 3 if options.quick else 9
+    found: dict[str, Times] = {}
+    print(
+        f"{options.rules} rules in one group, {options.hosts} hosts, {2 * options.hosts} series; milliseconds, medians"
+    )
+    print(f"{'':<8}{'Prometheus':>12}{'ours cold':>11}{'warm':>8}{'first':>8}{'ratio':>8}{'warm':>8}  alerts")
+    with tempfile.TemporaryDirectory(prefix="mendbook-benchmark-") as place:
+        for second, kinds in (("mem", ("simple", "and", "avg", "sum", "zscore")), ("c", ("rate",))):
+            wanted = [kind for kind in kinds if kind in options.only]
+            if not wanted:
+                continue
+            bench = Bench(Path(place), second, options.hosts, options.rules)
+            try:
+                for kind in wanted:
+                    found[kind] = bench.measure(kind, min(rounds, 4) if kind == "zscore" else rounds)
+                    print(line(kind, found[kind]), flush=True)
+            finally:
+                bench.close()
+    print(json.dumps(figures(found, options.hosts, options.rules)))
+    return 0
+
+
+def line(kind: str, times: Times) -> str:
+    """Return a line of the table."""
+    theirs, cold, warm = (statistics.median(each) for each in (times.prometheus, times.cold, times.warm))
+    numbers = f"{theirs * 1e3:>12.1f}{cold * 1e3:>11.2f}{warm * 1e3:>8.2f}{times.first * 1e3:>8.1f}"
+    return f"{kind:<8}{numbers}{theirs / cold:>8.1f}{theirs / warm:>8.1f}  {times.alerts[0]} and {times.alerts[1]}"
+
+
+def figures(found: dict[str, Times], hosts: int, rules: int) -> dict[str, object]:
+    """Return what the last line says."""
+    ratios = {f"ratio_{kind}": ratio(each.prometheus, each.cold) for kind, each in found.items()}
+    warm = {f"ratio_{kind}_warm": ratio(each.prometheus, each.warm) for kind, each in found.items()}
+    simple = found.get("simple")
+    if simple is not None:
+        rate = hosts * rules / statistics.median(simple.cold)
+        ratios["ratio_rulebook"] = round(rate / RULEBOOK_EVENTS, 1)
+        print(
+            f"ansible-rulebook: {RULEBOOK_EVENTS:.0f} events/s (a constant: measured elsewhere); ours, hosts x rules: {rate:.0f}/s"
+        )
+    return {
+        "benchmark": "rules",
+        "hosts": hosts,
+        "series": 2 * hosts,
+        "rules": rules,
+        **ratios,
+        **warm,
+        "seconds": {
+            kind: {
+                "prometheus": spread(each.prometheus),
+                "cold": spread(each.cold),
+                "warm": spread(each.warm),
+                "first": round(each.first, 5),
+            }
+            for kind, each in found.items()
+        },
+        "alerts": {kind: each.alerts for kind, each in found.items()},
+        "goals": {f"ratio_{kind}": goal for kind, goal in GOALS.items()},
+        "rulebook_events_per_second": RULEBOOK_EVENTS,
+        "rulebook": "constant",
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def ratio(theirs: list[float], ours: list[float]) -> float:
+    """Return how many times as long they take."""
+    return round(statistics.median(theirs) / statistics.median(ours), 1)
+
+
+def spread(seconds: list[float]) -> list[float]:
+    """Return the least, the median and the greatest."""
+    return [round(each, 5) for each in (min(seconds), statistics.median(seconds), max(seconds))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
