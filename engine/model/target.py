@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from engine.model.labels import Labels
@@ -28,6 +28,7 @@ class Fleet:
     """All targets; looked up by name, by group and by the label `instance`."""
 
     targets: Mapping[str, Target] = field(default_factory=dict)
+    _owners: Mapping[str, Sequence[Target]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self.targets.values())
@@ -45,4 +46,12 @@ class Fleet:
 
     def of_instance(self, instance: str) -> tuple[Target, ...]:
         """Return the targets that a series with this `instance` may belong to: none, one, or (a mistake) several."""
-        return tuple(target for target in self if instance in target.instances)
+        owners = self._owners
+        if owners is None:  # worked out once: every sample that trips a rule asks
+            found: dict[str, list[Target]] = {}
+            for target in self:
+                for name in target.instances:
+                    found.setdefault(name, []).append(target)
+            object.__setattr__(self, "_owners", found)
+            owners = found
+        return tuple(owners.get(instance, ()))

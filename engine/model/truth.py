@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from engine.model.labels import Sample
@@ -53,10 +53,23 @@ class Answer:
     samples: tuple[Sample, ...] = ()
     needs: tuple[Coverage, ...] = ()
     error: str | None = None
+    _places: Mapping[str, Sequence[int]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def about(self, instances: Collection[str]) -> tuple[Sample, ...]:
         """Return the samples whose `instance` is among `instances`."""
-        return tuple(sample for sample in self.samples if sample.labels.get("instance", "") in instances)
+        places = self._by_instance()
+        found = [place for instance in set(instances) for place in places.get(instance, ())]
+        return tuple(self.samples[place] for place in sorted(found))
+
+    def _by_instance(self) -> Mapping[str, Sequence[int]]:
+        """Return where the samples of each instance stand: worked out once, since every target is asked about."""
+        if self._places is None:
+            places: dict[str, list[int]] = {}
+            for place, sample in enumerate(self.samples):
+                places.setdefault(sample.labels.get("instance", ""), []).append(place)
+            object.__setattr__(self, "_places", places)
+            return places
+        return self._places
 
     def missing(self, instances: Collection[str]) -> tuple[str, ...]:
         """Say, a sentence for each selector, why the answer about `instances` is not known; empty when it is."""
@@ -78,7 +91,7 @@ class Answer:
         """Say why the answer about the whole fleet is not known; empty when it is."""
         if self.error is not None:
             return (self.error,)
-        return tuple(reason for need in self.needs if (reason := lacking(need, need.instances or {""})) is not None)
+        return tuple(reason for need in self.needs if (reason := lacking(need, need.instances)) is not None)
 
     def fleet_truth(self) -> Truth:
         """Return whether the expression holds for any series at all; unknown when a selector has no fresh sample."""
@@ -92,10 +105,10 @@ def lacking(need: Coverage, instances: Collection[str]) -> str | None:
 
     Series that carry no `instance` at all (recorded aggregates) count for every target.
     """
-    fresh = {*instances, ""} & need.instances
+    fresh = need.instances if instances is need.instances else {*instances, ""} & need.instances
     if not fresh:
         return f"no fresh sample of {need.selector}"
-    if fresh <= need.short:
+    if need.short and fresh <= need.short:
         have = "none" if need.oldest is None else f"{need.oldest:.0f}s"
         return f"{need.selector} needs {need.reach:.0f}s of samples, has {have}"
     return None
