@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from engine.core.identity import identify
 from engine.model.incident import Alert, AlertState
@@ -16,6 +17,9 @@ from engine.promql import ParseError, comparisons, parse
 
 FORGET = 86400.0
 """For how many seconds the alert of a host that left the inventory is kept."""
+
+KNOWN = 1 << 14
+"""How many alerts' labels and names are worked out once."""
 
 Answers = Mapping[str, Answer]
 """Answers by the text of the expression."""
@@ -40,14 +44,18 @@ def detect(
     that a host which joins a variant ends none.
     """
     standing_alerts = [alert for alert in standing.alerts if alert.state is not AlertState.RESOLVED]
+    by_name: dict[str, list[Alert]] = {}
+    for alert in standing_alerts:
+        by_name.setdefault(named(alert.runbook), []).append(alert)
     gap = 2 * catalog.limits.interval
     found: list[Alert] = []
     for runbook in catalog.runbooks:
         answer = answers.get(runbook.trigger.expr)
         if answer is not None:
+            variant = runbook.variant
             own = {
-                alert.fingerprint: replace(alert, runbook=runbook.variant)
-                for alert in standing_alerts
+                alert.fingerprint: alert if alert.runbook == variant else replace(alert, runbook=variant)
+                for alert in by_name.get(runbook.name, ())
                 if belongs(alert, runbook, fleet)
             }
             found += judge(runbook, answer, fleet, own, now, gap, fill)
@@ -76,8 +84,8 @@ def left(alert: Alert, fleet: Fleet) -> bool:
 
 
 def belongs(alert: Alert, runbook: Runbook, fleet: Fleet) -> bool:
-    """Return whether this variant is the one to judge an alert that stands."""
-    if named(alert.runbook) != runbook.name or left(alert, fleet):
+    """Return whether this variant is the one to judge an alert of its runbook that stands."""
+    if left(alert, fleet):
         return False
     return runbook.hosts is None if alert.target is None else runbook.applies_to(alert.target)
 
@@ -92,7 +100,7 @@ def judge(
     fill: Fill,
 ) -> Iterator[Alert]:
     """Yield the alerts of one runbook."""
-    condition = sentence_of(runbook.trigger.expr)
+    trigger, condition = runbook.trigger, sentence_of(runbook.trigger.expr)
     seen: set[str] = set()
     for sample in answer.samples:
         target, reason = place(runbook, sample.labels, fleet)
@@ -102,21 +110,19 @@ def judge(
             continue
         if why_unknown(runbook, answer, target, sample.labels):
             continue
-        fingerprint = identify("a", runbook.name, sample.labels.without(METRIC_NAME).pairs)
+        fingerprint = fingerprint_of(runbook.name, sample.labels)
         if fingerprint in seen:
             continue
         seen.add(fingerprint)
-        alert = hold_true(runbook, sample, target, before.get(fingerprint), fingerprint, now, gap)
-        own = {name: fill(text, sample.labels, sample.value) for name, text in runbook.trigger.labels.items()}
-        yield replace(
-            alert,
-            labels=alert.labels.with_({**own, "alertname": runbook.trigger.alert}),
-            annotations={
-                name: fill(text, sample.labels, sample.value) for name, text in runbook.trigger.annotations.items()
-            },
-            condition=condition.format(value=f"{sample.value:.6g}"),
-            reason=reason,
+        said = Said(
+            fingerprint,
+            labelled(sample.labels, (*filled(trigger.labels, sample, fill), ("alertname", trigger.alert))),
+            sample.value,
+            dict(filled(trigger.annotations, sample, fill)),
+            condition.format(value=f"{sample.value:.6g}"),
+            reason,
         )
+        yield hold_true(runbook, said, target, before.get(fingerprint), now, gap)
     for fingerprint, alert in before.items():
         if fingerprint not in seen:
             ended = let_go(runbook, answer, alert, fleet, now, gap)
@@ -124,16 +130,42 @@ def judge(
                 yield ended
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a trigger says of one result, in the alert's words."""
+
+    fingerprint: str
+    labels: Labels
+    value: float
+    annotations: Mapping[str, str]
+    condition: str
+    reason: str
+
+
+def filled(texts: Mapping[str, str], sample: Sample, fill: Fill) -> tuple[tuple[str, str], ...]:
+    """Return the rule's own labels or annotations with the result filled in."""
+    return tuple((name, fill(text, sample.labels, sample.value)) for name, text in texts.items())
+
+
+# What fires goes on firing for many ticks, under the same labels each time.
+
+
+@lru_cache(maxsize=KNOWN)
+def fingerprint_of(runbook: str, labels: Labels) -> str:
+    """Return what an alert of this runbook on these labels is known by."""
+    return identify("a", runbook, labels.without(METRIC_NAME).pairs)
+
+
+@lru_cache(maxsize=KNOWN)
+def labelled(labels: Labels, own: tuple[tuple[str, str], ...]) -> Labels:
+    """Return a result's labels as those of an alert: without the metric's name, with the rule's `own`."""
+    return labels.with_({METRIC_NAME: "", **dict(own)})
+
+
 def hold_true(
-    runbook: Runbook,
-    sample: Sample,
-    target: Target | None,
-    alert: Alert | None,
-    fingerprint: str,
-    now: float,
-    gap: float,
+    runbook: Runbook, said: Said, target: Target | None, alert: Alert | None, now: float, gap: float
 ) -> Alert:
-    """Return the alert of a condition that holds now, with the result's own labels.
+    """Return the alert of a condition that holds now.
 
     What fires goes on firing after a short gap; after one longer than `for` nobody knows what held meanwhile.
     """
@@ -142,17 +174,20 @@ def hold_true(
     active_since = alert.active_since if alert is not None and continuous else now
     firing = fired or now - active_since >= runbook.trigger.for_
     return Alert(
-        fingerprint=fingerprint,
+        fingerprint=said.fingerprint,
         runbook=runbook.variant,
         name=runbook.trigger.alert,
-        labels=sample.labels.without(METRIC_NAME),
+        labels=said.labels,
         target=target.name if target is not None else None,
         state=AlertState.FIRING if firing else AlertState.PENDING,
-        value=sample.value,
+        value=said.value,
         active_since=active_since,
         last_true=now,
         last_seen=now,
         fired_at=alert.fired_at if alert is not None and fired else (now if firing else None),
+        annotations=said.annotations,
+        condition=said.condition,
+        reason=said.reason,
     )
 
 
@@ -195,6 +230,7 @@ def place(runbook: Runbook, labels: Labels, fleet: Fleet) -> tuple[Target | None
             return None, f"{len(several)} hosts have the instance {instance!r}"
 
 
+@lru_cache(maxsize=KNOWN)
 def sentence_of(expr: str) -> str:
     """Return the trigger in words, with `{value}` where the value belongs, as in `up = {value}, limit == 0`."""
     try:
