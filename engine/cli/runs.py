@@ -100,7 +100,7 @@ def cancel(execution_id: str, reason: str) -> None:
         execution = find(app, execution_id)
         if not execution.state.active:
             raise Failure(f"{execution.id} has ended already: {execution.state}", Exit.REFUSED)
-        order(app, execution, clean(reason))
+        recorded = order(app, execution, clean(reason))
         deadline = time.monotonic() + CONTAINED
         report = app.executor.report(execution.id, 0)
         while report.state.active:
@@ -108,14 +108,14 @@ def cancel(execution_id: str, reason: str) -> None:
                 raise Failure(f"{execution.id} has not ended yet; `mendbook runs show` tells when", Exit.TIMEOUT)
             time.sleep(LOOK_EVERY)
             report = app.executor.report(execution.id, 0)
-        if app.leadership.descriptor is not None:
+        if recorded and app.leadership.descriptor is not None:
             serves(app)  # no other engine would write down how it ended
         left = "" if report.contained else "; processes of it may be left, its hosts stay locked"
         note(f"{execution.id} is {report.state}{left}")
 
 
-def order(app: App, execution: Execution, reason: str) -> None:
-    """Have the execution canceled: by the engine, or directly when nothing else can be read."""
+def order(app: App, execution: Execution, reason: str) -> bool:
+    """Have the execution canceled: by the engine, or directly when nothing else can be read; return whether it is recorded."""
     from engine.config.errors import ConfigError
     from engine.config.inventory import InventoryError
 
@@ -124,6 +124,8 @@ def order(app: App, execution: Execution, reason: str) -> None:
     except (ConfigError, InventoryError) as error:
         note(f"canceled directly, since the project cannot be read: {error}")
         app.executor.cancel(execution.id, f"by {operator()}: {reason}")
+        return False
+    return True
 
 
 def find(app: App, prefix: str) -> Execution:
@@ -159,12 +161,12 @@ def said(event: TaskEvent, execution: Execution) -> str:
     at = moment(event.at).split(" ", 1)[-1]
     match event.kind:
         case "step_started":
-            steps = execution.steps
-            playbook = steps[event.step].playbook if event.step < len(steps) else ""
-            head = click.style(f"{at} step {event.step + 1}: {line(event.text or playbook)}", bold=True)
+            hosts = execution.steps[event.step - 1].hosts if 0 < event.step <= len(execution.steps) else ()
+            where = f" on {', '.join(hosts)}" if hosts else ""
+            head = click.style(line(f"{at} step {event.step}: {event.task or event.text}{where}"), bold=True)
             text = ""
         case "step_ended":
-            head, text = f"{at} step {event.step + 1} ended {line(event.text)}".rstrip(), ""
+            head, text = f"{at} step {event.step} ended {line(event.text)}".rstrip(), ""
         case "play_started" | "task_started":
             return click.style(f"{at} {event.kind.replace('_started', '')} {line(event.task or event.text)}", dim=True)
         case "message":
