@@ -16,6 +16,7 @@ from engine.promql.syntax import (
     Binary,
     Call,
     Expression,
+    Extension,
     Matching,
     Negation,
     NumberLiteral,
@@ -36,6 +37,13 @@ AGGREGATIONS: dict[str, str | None] = {
     "count_values": '"label"',
 }
 """The aggregations, and what those with a parameter call it."""
+
+
+EXTENDED = {
+    Extension.ANCHORED: ("changes", "delta", "increase", "rate", "resets"),
+    Extension.SMOOTHED: ("delta", "increase", "rate"),
+}
+"""The functions that know what to make of samples beyond the range."""
 
 
 def known_function(token: Token, text: str) -> None:
@@ -157,6 +165,15 @@ def _call(node: Call, text: str) -> None:
         )
     for place, argument in enumerate(node.arguments):
         _wants(argument, function.takes[min(place, takes - 1)], node.function, text)
+        if isinstance(argument, RangeSelector) and argument.selector.extension is not None:
+            _extended(argument.selector.extension, node, text)
+
+
+def _extended(extension: Extension, node: Call, text: str) -> None:
+    if node.function not in EXTENDED[extension]:
+        good = ", ".join(EXTENDED[extension])
+        message = f"{extension} modifier can only be used with: {good} - not with {node.function}"
+        raise ParseError(message, *node.span, text)
 
 
 def _aggregation(node: Aggregation, text: str) -> None:

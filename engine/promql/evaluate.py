@@ -8,6 +8,7 @@ from engine.model.labels import Labels
 from engine.promql.aggregation import aggregate
 from engine.promql.block import Storage, Times
 from engine.promql.errors import EvaluationError
+from engine.promql.extended import read_extended, read_smoothed
 from engine.promql.frame import Evaluator, Frame, Windows
 from engine.promql.library import FUNCTIONS
 from engine.promql.operators import binary
@@ -17,6 +18,7 @@ from engine.promql.syntax import (
     Binary,
     Call,
     Expression,
+    Extension,
     Negation,
     NumberLiteral,
     RangeSelector,
@@ -41,6 +43,8 @@ class Interpreter(Evaluator):
                 return np.full(frame.times.size, number)
             case StringLiteral(value=text):
                 return text
+            case Selector(extension=Extension.SMOOTHED):
+                return read_smoothed(node, frame)
             case Selector():
                 return read_instants(node, frame).grid
             case Call():
@@ -60,8 +64,10 @@ class Interpreter(Evaluator):
     def windows(self, node: Expression, frame: Frame) -> Windows:
         """Return a range vector, at every instant of `frame`."""
         match node:
-            case RangeSelector():
+            case RangeSelector(selector=Selector(extension=None)):
                 return read_windows(node, frame)
+            case RangeSelector():
+                return read_extended(node, frame, counter=False)
             case Subquery():
                 return read_subquery(node, frame)
             case _:

@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from engine.promql.block import Matcher, MatchOperator
 from engine.promql.check import AGGREGATIONS, check, known_function
-from engine.promql.cursor import Cursor
 from engine.promql.durations import NoDurationError, seconds
 from engine.promql.errors import ParseError, shown
 from engine.promql.lexer import Kind, Token, tokenize
 from engine.promql.literals import LONGEST_DURATION, read_duration
+from engine.promql.matchings import MatchingCursor
 from engine.promql.patterns import PatternError, compile_pattern
 from engine.promql.syntax import (
-    COMPARISONS,
     PRECEDENCE,
     UNARY,
     Aggregation,
@@ -23,12 +22,11 @@ from engine.promql.syntax import (
     Duration,
     Edge,
     Expression,
-    Matching,
+    Extension,
     Negation,
     NumberLiteral,
     RangeSelector,
     Selector,
-    Side,
     Span,
     StringLiteral,
     Subquery,
@@ -72,7 +70,7 @@ def _bound_depth(tree: Expression, text: str) -> None:
     raise ParseError(f"nested more than {MAX_DEPTH} deep", *level[0].span, text)
 
 
-class Parser(Cursor):
+class Parser(MatchingCursor):
     """The rules of the grammar, a method each."""
 
     def expression(self, floor: int = 0) -> Expression:
@@ -120,59 +118,6 @@ class Parser(Cursor):
             raise self.error("'=' compares labels within {}; values are compared with ==", (token.start, token.end))
         return None
 
-    def modifiers(self, operator: str) -> tuple[bool, Matching]:
-        """Read `bool`, `on` or `ignoring`, `group_left` or `group_right`, and fills, which stand behind an operator."""
-        answers = False
-        if self.sees_word("bool"):
-            token = self.take()
-            if operator not in COMPARISONS:
-                raise self.error(f"bool goes with comparisons, not with {operator}", (token.start, token.end))
-            answers = True
-        return answers, self.fills(self.matching())
-
-    def matching(self) -> Matching:
-        """Read `on` or `ignoring`, and `group_left` or `group_right`."""
-        if not self.sees_word("on", "ignoring"):
-            if self.sees_word("group_left", "group_right"):
-                raise self.error(f"{self.token.text} needs on(...) or ignoring(...) before it", self.here())
-            return Matching()
-        on = self.take().text.lower() == "on"
-        labels = self.labels()
-        if not self.sees_word("group_left", "group_right"):
-            return Matching(on, labels)
-        token = self.take()
-        include = self.labels() if self.sees("(") else ()
-        if on and (twice := [label for label in include if label in labels]):
-            message = f"label {shown(twice[0])} stands in on(...) and in {token.text}(...) at once"
-            raise self.error(message, (token.start, self.behind))
-        return Matching(on, labels, Side(token.text.lower()), include)
-
-    def fills(self, matching: Matching) -> Matching:
-        """Read `fill`, or `fill_left` and `fill_right`: words only before a parenthesis, metrics elsewhere."""
-        given: dict[str, float] = {}
-        while self.sees_word("fill", "fill_left", "fill_right") and self.next_is("("):
-            token = self.take()
-            word = token.text.lower()
-            sides = ("fill_left", "fill_right") if word == "fill" else (word,)
-            value = self.filling()
-            if any(side in given for side in sides):
-                raise self.error(f"{word} fills a side that is filled already", (token.start, self.behind))
-            given |= dict.fromkeys(sides, value)
-        return replace(matching, fill_left=given.get("fill_left"), fill_right=given.get("fill_right"))
-
-    def filling(self) -> float:
-        """Read the number to fill with, in parentheses."""
-        self.expect("(")
-        minuses = 0
-        while self.sees("-", "+"):
-            minuses += self.take().text == "-"
-        if self.token.kind is not Kind.NUMBER and not self.sees_word("inf", "nan"):
-            raise self.unexpected("a number to fill with")
-        number = self.head()
-        self.expect(")")
-        signed = self.signed(number, minuses, number.span[0])
-        return signed.value if isinstance(signed, NumberLiteral) else math.nan
-
     def operand(self) -> Expression:
         """Read one operand and what stands behind it: ranges, `offset` and `@`."""
         start = self.token.start
@@ -186,6 +131,8 @@ class Parser(Cursor):
                 head = self.shifted(head, start, enclosed)
             elif self.sees("@"):
                 head = self.pinned(head, start, enclosed)
+            elif self.sees_word(*Extension):
+                head = self.extended(head, start, enclosed)
             else:
                 return head
 
@@ -319,7 +266,7 @@ class Parser(Cursor):
         if not isinstance(head, Selector) or enclosed:
             message = "a range belongs directly behind a selector; for other expressions write a subquery: [5m:1m]"
             raise self.error(message, span)
-        if head.offset != 0 or head.at is not None:
+        if head.offset != 0 or head.at is not None or head.extension is not None:
             raise self.error("the range stands before offset and @: x[5m] offset 1h", span)
         return RangeSelector(head, reach, (start, self.behind))
 
@@ -378,6 +325,17 @@ class Parser(Cursor):
         if inner_head.at is not None:
             raise self.error("@ is given twice", (word.start, self.behind))
         return self._modified(head, replace(inner_head, at=at), start)
+
+    def extended(self, head: Expression, start: int, enclosed: bool) -> Expression:
+        """Read `anchored` or `smoothed`."""
+        word = self.take()
+        inner_head = head.selector if isinstance(head, RangeSelector) else head
+        if enclosed or not isinstance(inner_head, Selector):
+            message = f"{word.text} belongs directly behind a selector; it is not supported for subqueries"
+            raise self.error(message, (word.start, self.behind))
+        if inner_head.extension is not None:
+            raise self.error("anchored and smoothed modifiers cannot be used together", (word.start, self.behind))
+        return self._modified(head, replace(inner_head, extension=Extension(word.text.lower())), start)
 
     def _modified(self, head: Expression, changed: Selector | Subquery, start: int) -> Expression:
         span = (start, self.behind)

@@ -84,6 +84,7 @@ def _enclosed(node: Expression, binding: int) -> str:
 def _selector(node: Selector, reach: str) -> str:
     name = metric_name(node.matchers)
     matchers = node.matchers
+    reach += "" if node.extension is None else f" {node.extension}"
     text = ""
     if name is not None and matchers[0].name == "__name__":
         if LEGAL_METRIC.fullmatch(name) and name.lower() not in NO_METRIC | {"inf", "nan"}:

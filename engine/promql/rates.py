@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from engine.promql.block import Values
+from engine.promql.extended import read_extended
 from engine.promql.frame import Frame, Function, Stretches
-from engine.promql.syntax import Call, Type
+from engine.promql.syntax import Call, RangeSelector, Type
 from engine.promql.values import Grid
 
 CLOSE_TO_THE_EDGE = 1.1
@@ -22,12 +23,42 @@ def _function(reduction: Callable[[Stretches], Values]) -> Function:
     return Function((Type.RANGE,), Type.VECTOR, compute)
 
 
+def _between_edges(
+    reduction: Callable[[Stretches], Values], plain: Callable[[Stretches], Values], *, counter: bool
+) -> Function:
+    """Return the function that extrapolates to the edges, unless its range is anchored or smoothed: `plain`, then."""
+
+    def compute(frame: Frame, node: Call) -> Grid:
+        argument = node.arguments[0]
+        if isinstance(argument, RangeSelector) and argument.selector.extension is not None:
+            return read_extended(argument, frame, counter=counter).reduce(frame, plain).nameless(node.span)
+        return frame.windows(argument).reduce(frame, reduction, at_least=2).nameless(node.span)
+
+    return Function((Type.RANGE,), Type.VECTOR, compute)
+
+
+def _plain_delta(part: Stretches) -> Values:
+    return part.last() - part.first()
+
+
+def _plain_increase(part: Stretches) -> Values:
+    return _plain_delta(part) + _lost_in_resets(part)
+
+
+def _plain_rate(part: Stretches) -> Values:
+    return _plain_increase(part) / _seconds(part)
+
+
+def _seconds(part: Stretches) -> Values:
+    return (part.ends - part.starts) / 1000.0
+
+
 def _increase(part: Stretches) -> Values:
     return _extrapolated(part, part.last() - part.first() + _lost_in_resets(part), counter=True)
 
 
 def _rate(part: Stretches) -> Values:
-    return _increase(part) / ((part.ends - part.starts) / 1000.0)
+    return _increase(part) / _seconds(part)
 
 
 def _delta(part: Stretches) -> Values:
@@ -109,9 +140,9 @@ def _predict(frame: Frame, node: Call) -> Grid:
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "rate": _function(_rate),
-    "increase": _function(_increase),
-    "delta": _function(_delta),
+    "rate": _between_edges(_rate, _plain_rate, counter=True),
+    "increase": _between_edges(_increase, _plain_increase, counter=True),
+    "delta": _between_edges(_delta, _plain_delta, counter=False),
     "irate": _function(_instant_rate),
     "idelta": _function(_instant_delta),
     "deriv": _function(_slope),

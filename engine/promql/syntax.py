@@ -40,6 +40,13 @@ class Edge(StrEnum):
     END = "end()"
 
 
+class Extension(StrEnum):
+    """How a selector looks beyond its range."""
+
+    ANCHORED = "anchored"
+    SMOOTHED = "smoothed"
+
+
 @dataclass(frozen=True, slots=True)
 class NumberLiteral:
     """A number; a duration such as `5m` is its seconds."""
@@ -66,6 +73,7 @@ class Selector:
     matchers: tuple[Matcher, ...]
     offset: Duration = 0
     at: int | Edge | None = None
+    extension: Extension | None = None
     span: Span = field(default=NOWHERE, compare=False)
 
 

@@ -186,6 +186,8 @@ def experimental(expr: Expression) -> tuple[Remark, ...]:
                 remarks.append(Remark(f"{name} is experimental", node.span))
             case Aggregation(operator="limitk" | "limit_ratio" as name):
                 remarks.append(Remark(f"{name} is experimental", node.span))
+            case Selector(extension=extension) if extension is not None:
+                remarks.append(Remark(f"{extension} is experimental", node.span))
             case Binary(matching=matching) if matching.fill_left is not None or matching.fill_right is not None:
                 remarks.append(Remark("fill is experimental", node.span))
         computed = (duration for duration in _durations(node) if not isinstance(duration, int))
