@@ -170,6 +170,10 @@ def locks(case: Case) -> Verdict:
             return hold(
                 "lock", "not_contained", f"an earlier run may still go on on {lock.target}: release its lock first"
             )
+    for execution in case.standing.executions:  # a person may have released the lock of a run that goes on
+        shared = sorted(execution.targets & case.hosts)
+        if shared:
+            return hold("lock", "locked", f"{execution.id} runs on {', '.join(shared)}")
     return allow("lock", "no other run holds these hosts")
 
 

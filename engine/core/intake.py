@@ -27,14 +27,7 @@ def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | 
     incident = next((each for each in standing.incidents if each.id == execution.incident), None)
     if incident is not None and incident.state is IncidentState.REMEDIATING:
         return lifecycle.finish(incident, execution, report, standing, scene.now)
-    ended = lifecycle.end_execution(execution, report, scene.now)
-    return Change(
-        version=0,
-        at=scene.now,
-        execution=ended,
-        entries=(lifecycle.execution_entry(ended, report),),
-        unlock=lifecycle.held_by(execution.id, standing) if report.contained else frozenset(),
-    )
+    return end_alone(execution, report, scene, standing)
 
 
 def hold_back(scene: Scene, standing: Standing, execution: Execution) -> Change | None:
@@ -47,13 +40,18 @@ def hold_back(scene: Scene, standing: Standing, execution: Execution) -> Change 
     if incident is not None and incident.state is IncidentState.REMEDIATING:
         return lifecycle.withdraw(incident, execution, reason, standing, scene.now)
     report = Report(execution.id, ExecutionState.CANCELED, message=f"never begun: {reason}")
+    return replace(end_alone(execution, report, scene, standing), effect=Cancel(execution.id, reason))
+
+
+def end_alone(execution: Execution, report: Report, scene: Scene, standing: Standing) -> Change:
+    """End an execution that no incident waits for; its locks go when it was proved ended."""
+    ended = lifecycle.end_execution(execution, report, scene.now)
     return Change(
         version=0,
         at=scene.now,
-        execution=lifecycle.end_execution(execution, report, scene.now),
-        entries=(lifecycle.execution_entry(execution, report),),
-        unlock=lifecycle.held_by(execution.id, standing),
-        effect=Cancel(execution.id, reason),
+        execution=ended,
+        entries=(lifecycle.execution_entry(ended, report),),
+        unlock=lifecycle.held_by(execution.id, standing) if report.contained else frozenset(),
     )
 
 

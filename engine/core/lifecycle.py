@@ -216,7 +216,8 @@ def finish(incident: Incident, execution: Execution, report: Report, standing: S
     incident = replace(incident, attempt=attempt, changed_at=now)
     change = Change(version=0, at=now, execution=ended, entries=(entry,))
     if not report.contained:
-        handed = escalate(incident, "not_contained", f"{execution.id} may still run: {report.message}", standing, now)
+        unknown = settle(incident, Outcome.UNKNOWN, now)
+        handed = escalate(unknown, "not_contained", f"{execution.id} may still run: {report.message}", standing, now)
         return replace(handed, execution=ended, entries=(entry, *handed.entries))
     if report.state is ExecutionState.CANCELED:
         failed = settle(incident, Outcome.FAILED, now)

@@ -123,7 +123,8 @@ def judge(scene: Scene, standing: Standing, incident: Incident) -> Change:
     """Verify one incident; what did not work goes to the next rung, what did harm or cannot be seen to a human."""
     runbook = variant_for(incident, scene.catalog)
     if runbook is None:
-        return lifecycle.escalate(incident, "no_runbook", f"runbook {incident.runbook} is gone", standing, scene.now)
+        unseen = lifecycle.settle(incident, Outcome.UNKNOWN, scene.now)
+        return lifecycle.escalate(unseen, "no_runbook", f"runbook {incident.runbook} is gone", standing, scene.now)
     target = scene.fleet.get(incident.target)
     interval = scene.catalog.limits.interval
     verdict, progress = verify(runbook.verify, incident.progress, scene.answers, target, scene.now, interval)

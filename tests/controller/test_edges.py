@@ -384,3 +384,16 @@ def test_a_clock_that_jumped_expires_no_deadline() -> None:
     house.clock.shift = 0.0
     house.run(5)
     assert house.incident("web-1").state is IncidentState.VERIFYING
+
+
+def test_a_released_lock_lets_no_second_run_onto_a_host_where_one_goes_on() -> None:
+    house = House(runbook(), runbook("disk", expr="full", resource="disk"), runbook("cpu", expr="hot", resource="cpu"))
+    house.executor.length = 20
+    house.breaks("web-1", "full")
+    house.run(3)
+    house.records.release_lock("web-1", "ann", "I know better")
+    house.breaks("web-1", "hot")
+    house.breaks("web-2", "hot")
+    house.run(5)
+    assert [each.target for each in house.records.executions.values()] == ["web-1", "web-2"]
+    assert not house.controller.tick().lost

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from engine.controller import Controller, Declared
+from engine.controller import Controller, Declared, Tick
 from engine.model.decision import Change, Preparation
 from engine.model.execution import Execution, ExecutionState, PlannedStep, Report, TaskEvent
 from engine.model.incident import Alert, Incident
@@ -259,10 +259,13 @@ class House:
         end = self.clock.time + seconds
         while self.clock.time < end:
             try:
-                self.controller.tick()
+                self.ticked(self.controller.tick())
             except Crash:
                 self.controller = self.boot()
             self.clock.time += 1.0
+
+    def ticked(self, tick: Tick) -> None:
+        """Look at a tick that came to its end."""
 
     @property
     def standing(self) -> Standing:
