@@ -18,6 +18,8 @@ from engine.model.incident import Alert, Incident
 from engine.model.runbook import Catalog, Remedy, Runbook, Step
 from engine.templates import TemplateError, render_text, render_tree
 
+Mark = tuple[str, str]
+
 
 class Declarations:
     """What people declared, read again when a file of it changes; a mistake made meanwhile leaves the old in force."""
@@ -25,11 +27,12 @@ class Declarations:
     def __init__(self, settings: Settings, trouble: Callable[[str], None]) -> None:
         self.settings = settings
         self.trouble = trouble
+        self._mark = self.mark()
         self.inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
         self.loaded = self.load(self.inventory)
-        self._mark = self.mark()
+        self._read_mark = self._mark
         self._reading: threading.Thread | None = None
-        self._fresh: tuple[str, Inventory, Loaded] | None = None
+        self._fresh: tuple[Mark, Inventory, Loaded] | None = None
 
     def load(self, inventory: Inventory) -> Loaded:
         """Return the runbooks as they stand in their files now. Raises ConfigError when one of them is wrong."""
@@ -37,30 +40,30 @@ class Declarations:
         loaded.checked()
         return loaded
 
-    def mark(self) -> str:
-        """Return what changes when a file of the inventory, a runbook or a playbook does."""
+    def mark(self) -> Mark:
+        """Return what changes when a file of the inventory does, and when one of a runbook or a playbook does."""
         inventory, _ = fingerprint(self.settings.inventory)
         rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks))
-        return inventory + rest
+        return inventory, rest
 
     def current(self) -> Declared:
         """Return what is declared; what changed is read beside the loop and counts from a later tick on."""
         if self._fresh is not None:
-            self._mark, self.inventory, self.loaded = self._fresh
+            self._read_mark, self.inventory, self.loaded = self._fresh
             self._fresh = None
         if self._reading is None or not self._reading.is_alive():
             mark = self.mark()
             if mark != self._mark:
+                self._mark = mark
                 self._reading = threading.Thread(target=self._read, args=(mark,), daemon=True)
                 self._reading.start()
         return Declared(self.catalog, self.inventory.fleet, self.prepare)
 
-    def _read(self, mark: str) -> None:
+    def _read(self, mark: Mark) -> None:
         try:
             inventory = load_inventory(self.settings.inventory, self.settings.state / "inventory.json")
             self._fresh = (mark, inventory, self.load(inventory))
         except (InventoryError, ConfigError, OSError) as error:
-            self._mark = mark
             self.trouble(f"what changed cannot be used, the old stays in force: {error}")
 
     @property
@@ -77,6 +80,8 @@ class Declarations:
 
     def prepare(self, runbook: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:
         """Resolve the hosts of every step and render its variables; what cannot be is a refusal that says why."""
+        if self.mark()[0] != self._read_mark[0]:
+            return Preparation(refusal="the inventory changed and is not read yet: hosts may have come or gone")
         suspect = incident.fault.suspect if incident.fault is not None else None
         values: dict[str, object] = {
             **runbook.params,

@@ -16,6 +16,7 @@ from engine.lab.units import Node, State, Unit
 _OOM_EVERY = 0.2
 _REMEMBERED = 10_000
 _ID = 200
+_LEAVE_SECONDS = 3.0  # out of the inventory first, so that whoever watches it does not take the end for a fault
 _DRAIN_SECONDS = 0.4  # the balancer looks at its list every 0.1 s, and what it sent before that is answered by then
 
 
@@ -232,6 +233,9 @@ class Fleet:
                     node.attached = False
                     self._write()
                     await asyncio.sleep(_DRAIN_SECONDS)
+                node.leaving = True
+                self._write()
+                await asyncio.sleep(_LEAVE_SECONDS)
                 await self._forget(node)
                 self._removed.add(node.name)
                 self._write()
@@ -252,7 +256,7 @@ class Fleet:
 
     def _write(self) -> None:
         files.write_servers(self.layout, list(self.nodes.values()))
-        files.write_inventory(self.layout, list(self.nodes.values()))
+        files.write_inventory(self.layout, [node for node in self.nodes.values() if not node.leaving])
 
     def _record(self) -> None:
         pids = [os.getpid(), *(unit.pid for unit in self.units if unit.pid is not None)]

@@ -86,6 +86,7 @@ class Node(Unit):
         self.role = role
         self.directory = layout.node(name)
         self.attached = role is Role.WEB
+        self.leaving = False
         self.lock = asyncio.Lock()  # one command at a time
         self.death = ""
         self._wanted = False
