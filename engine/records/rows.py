@@ -30,6 +30,7 @@ Plain = Any
 NAMES = {math.inf: "Inf", -math.inf: "-Inf"}
 NUMBERS = {"NaN": math.nan, "Inf": math.inf, "-Inf": -math.inf}
 TAG = "$float"
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 class RowError(ValueError):
@@ -75,7 +76,7 @@ def from_row(kind: type[T], row: Mapping[str, Plain]) -> T:
 
 def canonical(plain: Plain) -> str:
     """Return the one JSON text of a plain value: sorted keys, no blanks, ASCII."""
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return ENCODER.encode(plain)
 
 
 @cache

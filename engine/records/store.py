@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Select, func, select
 
 from engine.model.decision import Change
 from engine.model.execution import Execution, ExecutionState, TaskEvent
-from engine.model.incident import Alert, Attempt, Incident, IncidentState
+from engine.model.incident import Attempt, Incident, IncidentState
 from engine.model.standing import Lock, Pause, Request, Standing
 from engine.records import opening, writes
+from engine.records.alerts import StandingAlerts
 from engine.records.errors import RecordError
 from engine.records.rows import from_row
-from engine.records.schema import alerts, attempts, events, executions, fleet, incidents, locks, meta, pauses, requests
+from engine.records.schema import attempts, events, executions, fleet, incidents, locks, meta, pauses, requests
 from engine.records.trouble import guarded
 
 DAY = 86_400.0
@@ -37,6 +38,7 @@ class Record:
     def __init__(self, where: str | Path, *, read_only: bool = False) -> None:
         url = opening.address(where)
         self.read_only = read_only
+        self.alerts = StandingAlerts()
         self.place = url.render_as_string(hide_password=True)
         with guarded(url.database or self.place):
             self.database = opening.connect(url, read_only=read_only)
@@ -80,7 +82,7 @@ class Record:
             version, last_tick = connection.execute(select(meta.c.version, meta.c.last_tick)).one()
             return Standing(
                 version=version,
-                alerts=many(connection, Alert, select(alerts).order_by(alerts.c.position)),
+                alerts=self.alerts.read(connection, version),
                 incidents=recent(connection, now),
                 attempts=many(
                     connection,
@@ -115,9 +117,10 @@ class Record:
         """Store the change durably if the record still is at its version and its targets are free; return whether it was."""
         try:
             with self.writing() as connection:
-                writes.store(connection, change)
+                writes.store(connection, change, self.alerts)
         except writes.LostError:
             return False
+        self.alerts.committed(change)
         return True
 
     def follow(self, execution: str) -> int:

@@ -13,9 +13,9 @@ from engine.model.decision import Change
 from engine.model.execution import Execution, TaskEvent
 from engine.model.standing import Lock, Pause, Request
 from engine.records import chain
+from engine.records.alerts import StandingAlerts
 from engine.records.rows import to_row
 from engine.records.schema import (
-    alerts,
     attempts,
     events,
     execution_targets,
@@ -33,13 +33,13 @@ class LostError(Exception):
     """The record moved on, or a target is another's: nothing of the change may stay."""
 
 
-def store(connection: Connection, change: Change) -> None:
+def store(connection: Connection, change: Change, standing: StandingAlerts) -> None:
     """Write all of a change; raises LostError when the record is not at its version or a target is not free."""
     moved = update(meta).where(meta.c.version == change.version).values(version=change.version + 1)
     if connection.execute(moved).rowcount != 1:
         raise LostError
     if change.alerts is not None:
-        replace(connection, alerts, [{"position": i, **row(alert, alerts)} for i, alert in enumerate(change.alerts)])
+        standing.write(connection, change)
         connection.execute(update(meta).values(last_tick=float(change.at)))
     if change.incident is not None:
         upsert(connection, incidents, row(change.incident, incidents), "id")

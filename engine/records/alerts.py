@@ -1,0 +1,103 @@
+"""The alerts of a record: read once, and written where they changed.
+
+Every tick replaces them all, and most are as they were but for their value and when they were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from engine.model.decision import Change
+from engine.model.incident import Alert
+from engine.records.rows import from_row, number_out, to_row
+from engine.records.schema import alerts
+
+COLUMNS = tuple(alerts.columns.keys())
+MOVING = ("value", "last_true", "last_seen", "condition")
+"""What changes from tick to tick while nothing else does."""
+steady = attrgetter(*(name for name in COLUMNS if name not in (*MOVING, "position", "rest")))
+moving = attrgetter(*MOVING)
+
+WRITE_MOVING = (
+    update(alerts)
+    .where(alerts.c.position == bindparam("at"))
+    .values({name: bindparam(f"new_{name}") for name in MOVING})
+)
+DELETE_ONE = delete(alerts).where(alerts.c.position == bindparam("at"))
+
+
+class StandingAlerts:
+    """The alerts as of a version of the record, for the process that wrote or read them last.
+
+    Whatever changes the alerts counts the version on: what is remembered holds as long as the version does.
+    """
+
+    def __init__(self) -> None:
+        self._known: tuple[int, tuple[Alert, ...]] | None = None
+
+    def read(self, connection: Connection, version: int) -> tuple[Alert, ...]:
+        """Return the alerts, the record being at that version in this transaction."""
+        known = self._known
+        if known is not None and known[0] == version:
+            return known[1]
+        rows = connection.execute(select(alerts).order_by(alerts.c.position)).mappings()
+        found = tuple(from_row(Alert, dict(row)) for row in rows)
+        self._known = (version, found)
+        return found
+
+    def write(self, connection: Connection, change: Change) -> None:
+        """Have the table hold the alerts of a change; the caller's transaction has found the record at its version."""
+        if change.alerts is None:
+            return
+        known = self._known
+        if known is None or known[0] != change.version:
+            rewrite(connection, change.alerts)
+        else:
+            amend(connection, known[1], change.alerts)
+
+    def committed(self, change: Change) -> None:
+        """Take note that a change was stored."""
+        known = self._known
+        if change.alerts is not None:
+            self._known = (change.version + 1, change.alerts)
+        elif known is not None and known[0] == change.version:
+            self._known = (change.version + 1, known[1])
+
+
+def amend(connection: Connection, before: Sequence[Alert], after: Sequence[Alert]) -> None:
+    """Write what differs."""
+    moved: list[dict[str, Any]] = []
+    changed: list[int] = []
+    same = 0
+    for old, new in zip(before, after, strict=False):
+        if old.fingerprint != new.fingerprint:
+            break
+        if steady(old) != steady(new):
+            changed.append(same)
+        elif moving(old) != moving(new):
+            number = {"new_value": number_out(new.value), "new_condition": new.condition}
+            moved.append({"at": same, **number, "new_last_true": new.last_true, "new_last_seen": new.last_seen})
+        same += 1
+    if moved:
+        connection.execute(WRITE_MOVING, moved)
+    if changed:
+        connection.execute(DELETE_ONE, [{"at": place} for place in changed])
+        put(connection, after, changed)
+    if same < len(before) or same < len(after):
+        rewrite(connection, after, same)
+
+
+def rewrite(connection: Connection, after: Sequence[Alert], first: int = 0) -> None:
+    """Write the alerts from place `first` on anew."""
+    connection.execute(delete(alerts).where(alerts.c.position >= first))
+    put(connection, after, range(first, len(after)))
+
+
+def put(connection: Connection, after: Sequence[Alert], places: Sequence[int]) -> None:
+    """Write the alerts in those places, which are free."""
+    if places:
+        connection.execute(insert(alerts), [{"position": place, **to_row(after[place], COLUMNS)} for place in places])
