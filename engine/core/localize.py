@@ -85,6 +85,7 @@ def localize(
             firing.setdefault(where, []).append(alert)
         elif alert.state is AlertState.PENDING:
             pending.add(where)
+    firing = dict(sorted(firing.items(), key=lambda item: (item[0].node, item[0].resource)))
     reaches = {where: max(variants[alert.runbook].longest_range for alert in own) for where, own in firing.items()}
     faults: list[Fault] = []
     symptoms: dict[tuple[str, str], str] = {}
@@ -101,13 +102,14 @@ def localize(
 def explained_by(
     where: Place, known: Iterable[Place], incidents: Iterable[Incident], fleet: Fleet, since: float
 ) -> str | None:
-    """Say what explains the trouble at `where`; None when nothing known does.
+    """Say what explains the trouble at `where`, the deepest cause there is; None when nothing known does.
 
     What was wrong until a moment ago explains too: the symptom's own window (from `since` on) still looks back on it.
     """
-    for other in sorted(known, key=lambda place: (place.node, place.resource)):
-        if other != where and (link := brings_about(other, where, fleet)):
-            return f"{other.resource} of {other.node} explains it: {link}"
+    causes = {other: link for other in known if other != where and (link := brings_about(other, where, fleet))}
+    for other in sorted(causes, key=lambda place: (place.node, place.resource)):
+        if not any(brings_about(deeper, other, fleet) for deeper in causes if deeper != other):
+            return f"{other.resource} of {other.node} explains it: {causes[other]}"
     for incident in incidents:
         other = Place(incident.target, incident.resource)
         recent = incident.ended_at is not None and incident.ended_at >= since
@@ -121,7 +123,8 @@ def brings_about(cause: Place, effect: Place, fleet: Fleet) -> str | None:
 
     Hosts that depend on each other in a ring would otherwise explain one another, and nothing would be left to mend.
     """
-    return None if explains(effect, cause, fleet) else explains(cause, effect, fleet)
+    link = explains(cause, effect, fleet)
+    return link if link and not explains(effect, cause, fleet) else None
 
 
 def explains(cause: Place, effect: Place, fleet: Fleet) -> str | None:
