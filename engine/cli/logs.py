@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+from typing import TextIO, cast
+
+
+class Unfailing(io.TextIOBase):
+    """Writes to a stream; what it does not take is dropped.
+
+    A log on a full disk must not end the thread that wants to say that the disk is full.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if that is possible."""
+        try:
+            return self.stream.write(text)
+        except (OSError, ValueError):  # ValueError: it was closed
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        try:
+            self.stream.flush()
+        except (OSError, ValueError):
+            return
 
 
 def configure() -> None:
@@ -25,6 +51,6 @@ def configure() -> None:
             else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )

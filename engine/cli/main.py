@@ -94,7 +94,23 @@ def cli(directory: str | None) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
+    have_streams()
     sys.exit(run(arguments))
+
+
+def have_streams() -> None:
+    """Have stdin, stdout and stderr exist; what was closed reads nothing and swallows everything.
+
+    Without that the next file to be opened, the record among others, would get the number of the closed one, and
+    everything printed there would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
