@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli.output import ago, moment
+from engine.cli.project import hosts, runbooks
 from engine.cli.words import counted
-from engine.config.errors import ConfigError, Problem, errors
+from engine.config.errors import Problem, errors
 from engine.config.inventory import InventoryError
 from engine.config.settings import Settings, find_settings, read_settings
 from engine.records.errors import RecordError
@@ -140,23 +141,25 @@ def configuration(settings: Settings, problems: tuple[Problem, ...]) -> Check:
 def declared(app: App) -> Iterator[Check]:
     """The inventory and the runbooks can be read."""
     try:
-        inventory, loaded = app.inventory, app.declarations.loaded
-    except (InventoryError, ConfigError) as error:
+        inventory = hosts(app)
+    except InventoryError as error:
         first = str(error).strip().splitlines() or ["cannot be read"]
         yield fail("inventory", first[0], "`mendbook lint` shows it whole")
         return
-    hosts = counted(len(inventory.fleet), "host")
+    count = counted(len(inventory.fleet), "host")
     if not len(inventory.fleet):
         yield warn("inventory", "names no host", "add hosts, or check the path in mendbook.yml")
     elif inventory.problems:
-        yield warn("inventory", f"{hosts}; {inventory.problems[0].message}", "`mendbook lint` shows all")
+        yield warn("inventory", f"{count}; {inventory.problems[0].message}", "`mendbook lint` shows all")
     else:
-        yield ok("inventory", hosts)
+        yield ok("inventory", count)
+    loaded = runbooks(app, inventory)
     names = {runbook.name for runbook in loaded.runbooks}
     modes = sorted({str(runbook.mode) for runbook in loaded.runbooks})
     bad, all_ = len(errors(loaded.problems)), len(loaded.problems)
     if bad:
-        yield fail("runbooks", f"{len(names)} can be used, {counted(bad, 'error')}", "`mendbook lint` shows them")
+        said = f"{counted(bad, 'error')}: no engine begins with them"
+        yield fail("runbooks", said, "`mendbook lint` shows them")
     elif all_:
         yield warn("runbooks", f"{len(names)}, {counted(all_, 'warning')}", "`mendbook lint` shows them")
     elif not names:
@@ -185,6 +188,7 @@ def record(app: App) -> Iterator[Check]:
     path = app.settings.record
     if not path.exists():
         yield ok("record", f"none yet; it begins at {path}")
+        yield engine(app, None)
         return
     try:
         history = app.history

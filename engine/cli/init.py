@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from engine.cli.exits import Failure
-from engine.cli.output import note
-from engine.cli.project import expected
+from engine.cli.output import clean, note
 
 EPILOG = """\b
 Examples:
@@ -36,11 +35,10 @@ def command(directory: Path, missing: bool) -> None:
         names = "\n".join(f"  {path}" for path in there)
         raise Failure(f"nothing was written, since these exist:\n{names}\n`--missing` adds what is missing beside them")
     written = []
-    with expected():
-        for path, text in pieces.items():
-            if path not in there:
-                write(path, text)
-                written.append(path)
+    for path, text in pieces.items():
+        if path not in there:
+            write(path, text)
+            written.append(path)
     for path in written:
         click.echo(str(path))
     if not written:
@@ -57,13 +55,13 @@ def laid_out(directory: Path) -> Mapping[Path, str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a new file; one that has appeared meanwhile stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a new file; one that has appeared meanwhile is left alone, and a Failure."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
-        note(f"{path} has just appeared and stays as it is")
+    except OSError as error:
+        raise Failure(clean(f"{path}: {error.strerror or error}")) from error
 
 
 def follow_up(directory: Path) -> None:

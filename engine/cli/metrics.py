@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.exits import Failure
+from engine.cli.exits import Exit, Failure
 from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, ago, clean, console, emit, moment, note, output_option, show
 from engine.cli.project import opened
@@ -219,7 +219,8 @@ def list_series(store: SampleStore, text: str, output: str) -> None:
 
     tree = read(text)
     if not isinstance(tree, Selector) or tree.offset or tree.at is not None:
-        raise Failure(pointed(text, *tree.span, "a selector was needed here; `metrics query` takes expressions"))
+        message = "a selector was needed here; `metrics query` takes expressions"
+        raise Failure(pointed(text, *tree.span, message), Exit.USAGE)
     newest = store.newest()
     result = evaluate(tree, store, round((newest or 0.0) * 1000))
     values = dict(zip(result.series, result.values.tolist(), strict=True)) if isinstance(result, Vector) else {}

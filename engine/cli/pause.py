@@ -9,13 +9,11 @@ import click
 
 from engine.cli.asking import operator
 from engine.cli.output import clean, moment, note
-from engine.cli.project import opened
+from engine.cli.project import hosts, opened, runbooks
 from engine.cli.times import SPAN_TYPE
 from engine.cli.words import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from engine.app import App
 
 EPILOG = """\b
@@ -60,16 +58,18 @@ def check(app: App, runbook: str | None, host: str | None) -> None:
     """Refuse names that are none; when the files cannot be read, pausing must work all the same."""
     if runbook is None and host is None:
         return
-    from engine.config.errors import ConfigError
+    from engine.config.errors import errors
     from engine.config.inventory import InventoryError
 
     try:
-        kind, name = ("runbook", runbook) if runbook is not None else ("host", host or "")
-        known: Collection[str] = (
-            {each.name for each in app.declarations.loaded.runbooks} if runbook else list(app.inventory.fleet.targets)
-        )
-    except (ConfigError, InventoryError) as error:
+        inventory = hosts(app)
+    except InventoryError as error:
         note(f"the name is taken as it is, since the files cannot be read: {error}")
         return
-    if name not in known:
-        raise unknown(kind, name, known)
+    if host is not None and host not in inventory.fleet.targets:
+        raise unknown("host", host, list(inventory.fleet.targets))
+    if runbook is not None:
+        loaded = runbooks(app, inventory)
+        known = {each.name for each in loaded.runbooks}
+        if runbook not in known and not errors(loaded.problems):
+            raise unknown("runbook", runbook, known)

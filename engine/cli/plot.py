@@ -20,7 +20,10 @@ Points = Sequence[tuple[float, float]]
 
 def spark(points: Points, start: float, end: float, width: int) -> str:
     """Return a course in one line of `width` characters; a blank where there is no sample."""
-    means = [sum(column) / len(column) if column else None for column in columns_of(points, start, end, width)]
+    means = [
+        sum(value / len(column) for value in column) if column else None
+        for column in columns_of(points, start, end, width)
+    ]
     known = [mean for mean in means if mean is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
     return "".join(" " if mean is None else BLOCKS[level(mean, low, high, len(BLOCKS))] for mean in means)
@@ -52,7 +55,8 @@ def level(value: float, low: float, high: float, rows: int) -> int:
     """Return the row, from below, that a value is drawn on; the middle one when all values are the same."""
     if high == low:
         return (rows - 1) // 2
-    return min(rows - 1, max(0, round((value - low) / (high - low) * (rows - 1))))
+    share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halves, since the whole span may be more than a float holds
+    return min(rows - 1, max(0, round(share * (rows - 1))))
 
 
 def columns_of(points: Points, start: float, end: float, width: int) -> list[list[float]]:
@@ -71,5 +75,6 @@ def columns_of(points: Points, start: float, end: float, width: int) -> list[lis
         if later - earlier <= HOLE * usual:
             first, last = place(earlier), place(later)
             for between in range(first + 1, last):
-                columns[between].append(before + (after - before) * (between - first) / (last - first))
+                way = (between - first) / (last - first)
+                columns[between].append(before * (1 - way) + after * way)
     return columns

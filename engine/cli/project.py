@@ -13,6 +13,8 @@ from engine.cli.output import clean, note
 
 if TYPE_CHECKING:
     from engine.app import App
+    from engine.config.inventory import Inventory
+    from engine.config.runbooks import Loaded
 
 EXPECTED = {
     ("engine.config.errors", "ConfigError"): Exit.ERROR,
@@ -40,6 +42,20 @@ def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
         configure()
         with App.open(start, trouble=trouble) as app:
             yield app
+
+
+def hosts(app: App) -> Inventory:
+    """Return the hosts, whatever is wrong with runbooks. Raises InventoryError."""
+    from engine.config.inventory import load_inventory
+
+    return load_inventory(app.settings.inventory, app.settings.state / "inventory.json")
+
+
+def runbooks(app: App, inventory: Inventory) -> Loaded:
+    """Return the runbooks that can be read: to look at them, not to act by them; what is wrong is among its problems."""
+    from engine.config.runbooks import load_runbooks
+
+    return load_runbooks(app.settings.runbooks, fleet=inventory.fleet, settings=app.settings)
 
 
 def here() -> Path:
@@ -72,10 +88,8 @@ def found(module: str, name: str) -> type[BaseException] | None:
 
 def code_of(error: BaseException) -> Exit:
     """Return the exit code of an expected error; a narrower class counts before its base."""
-    for kind in type(error).__mro__:
-        if (kind.__module__, kind.__name__) in EXPECTED:
-            return EXPECTED[kind.__module__, kind.__name__]
-    return Exit.ERROR
+    codes = {each: code for name, code in EXPECTED.items() if (each := found(*name)) is not None}
+    return next((codes[kind] for kind in type(error).__mro__ if kind in codes), Exit.ERROR)
 
 
 def words(error: BaseException) -> str:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.output import ago, clean, emit, moment, note, output_option
-from engine.cli.project import opened
+from engine.cli.project import hosts, opened, runbooks
 from engine.cli.times import MOMENT
-from engine.cli.words import age, hanging, line, number, short, unknown
+from engine.cli.words import age, counted, hanging, line, number, short, unknown
 
 if TYPE_CHECKING:
     from engine.app import App
     from engine.cli.evidence import Compared, Reading
+    from engine.config.inventory import Inventory
     from engine.model.incident import Incident
+    from engine.model.runbook import Runbook
     from engine.model.standing import Standing
     from engine.model.target import Target
     from engine.promql import Explanation
@@ -59,10 +61,12 @@ class Account:
 def command(host: str, at: float | None, expr: str | None, count: int, output: str) -> None:
     """Say why something was done to a host, or was not."""
     from engine.cli.expressions import read
+    from engine.config.errors import errors
 
     tree = None if expr is None else read(expr)
     with opened() as app:
-        target = find(app, host)
+        inventory = hosts(app)
+        target = find(inventory, host)
         store = app.read_samples()
         when = time.time() if at is None else at
         remark(store, when, at, app.settings.interval)
@@ -75,16 +79,19 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
             else:
                 emit(part, output)
             return
-        account = gather(app, target, store, when, count, past=at is not None)
+        loaded = runbooks(app, inventory)
+        if bad := len(errors(loaded.problems)):
+            note(f"{counted(bad, 'error')} in runbooks, which are left out: `mendbook lint` shows them")
+        account = gather(app, loaded.runbooks, target, store, when, count, past=at is not None)
         if output == "table":
             tell(account, target)
         else:
             emit(plainly(account), output)
 
 
-def find(app: App, host: str) -> Target:
+def find(inventory: Inventory, host: str) -> Target:
     """Return the host of that name, or the one that exports under it."""
-    fleet = app.inventory.fleet
+    fleet = inventory.fleet
     found = fleet.get(host)
     if found is None:
         several = fleet.of_instance(host)
@@ -113,7 +120,16 @@ def bound(tree: Any, target: Target) -> Any:
     return bind(tree, (Matcher("instance", MatchOperator.REGEX, f"{names}|"),))
 
 
-def gather(app: App, target: Target, store: SampleStore, when: float, count: int, *, past: bool) -> Account:
+def gather(
+    app: App,
+    declared: Sequence[Runbook],
+    target: Target,
+    store: SampleStore,
+    when: float,
+    count: int,
+    *,
+    past: bool,
+) -> Account:
     """Collect what is known about a host."""
     from engine.cli.evidence import reading
     from engine.model.runbook import Scope
@@ -122,7 +138,7 @@ def gather(app: App, target: Target, store: SampleStore, when: float, count: int
     alerts = () if past else app.history.alerts(target=target.name)
     readings = [
         reading(runbook, target, evaluator, alerts, when)
-        for runbook in app.declarations.loaded.runbooks
+        for runbook in declared
         if runbook.applies_to(target.name)
         and (runbook.trigger.scope is Scope.TARGET or runbook.localize.target == target.name)
     ]

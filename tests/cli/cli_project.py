@@ -21,6 +21,7 @@ from engine.records.store import Record
 from engine.samples.store import SampleStore
 
 GOLDEN = Path(__file__).parent / "golden"
+REPOSITORY = Path(__file__).parent.parent.parent
 HOUR = 3600.0
 
 SETTINGS = """\
@@ -95,9 +96,12 @@ class Project:
     def record(self) -> Record:
         return Record(self.root / ".mendbook" / "record.sqlite3")
 
-    def golden(self, name: str, result: Result) -> None:
+    def golden(self, name: str, result: Result, *, aligned: bool = True) -> None:
         """Compare what was printed with a file; UPDATE_GOLDEN=1 writes the file anew."""
-        text = f"exit {result.code}\n--- stdout\n{self.steady(result.out)}--- stderr\n{self.steady(result.err)}"
+        out, err = self.steady(result.out), self.steady(result.err)
+        text = f"exit {result.code}\n--- stdout\n{out}--- stderr\n{err}"
+        if not aligned:
+            text = re.sub(r"(?<=\S) {2,}", "  ", text)
         path = GOLDEN / f"{name}.txt"
         if os.environ.get("UPDATE_GOLDEN"):
             path.write_text(text)
@@ -105,11 +109,12 @@ class Project:
         assert text == path.read_text()
 
     def steady(self, text: str) -> str:
-        """Return text without what differs from run to run: places, people, moments, and the blanks that align them."""
-        text = text.replace(str(self.root), "<project>").replace(operator(), "<operator>")
-        text = re.sub(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[ T])?[0-9]{2}:[0-9]{2}(:[0-9]{2}Z?)?", "<time>", text)
+        """Return text without what differs from run to run: places, people, moments."""
+        for place, name in ((self.root, "<project>"), (REPOSITORY, "<mendbook>"), (operator(), "<operator>")):
+            text = text.replace(str(place), name)
         text = re.sub(r"last tick \S+ ago", "last tick <age> ago", text)
-        return "".join(re.sub(r"(?<=\S) {2,}", "  ", line).rstrip() + "\n" for line in text.splitlines())
+        text = re.sub(r"(?<![\w:.'])(\d{4}-\d{2}-\d{2}[ T])?\d{2}:\d{2}(:\d{2})?Z?", "<time>", text)
+        return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
 def lay_out(root: Path) -> None:
