@@ -102,7 +102,12 @@ def _reduced(
     shares = np.zeros(0) if parameter is None else parameter[where // len(labels)]
     result.flat[where] = reduction(segments_of(values, lengths.astype(np.int64)), shares)
     present.flat[where] = True
-    return Grid(labels, result.T, present.T)
+    if grid.unnamed is None:
+        return Grid(labels, result.T, present.T)
+    # a group loses its name as soon as one of its series does
+    unnamed = np.zeros(len(labels), dtype=np.bool_)
+    np.logical_or.at(unnamed, groups, grid.unnamed)
+    return Grid(labels, result.T, present.T, unnamed)
 
 
 def _whole_numbers(node: Aggregation, frame: Frame) -> Values:
@@ -137,7 +142,7 @@ def _some_of_each(node: Aggregation, frame: Frame) -> Grid:
     chosen = order[place < wanted[columns[order]]]
     present: Mask = np.zeros(grid.present.shape, dtype=np.bool_)
     present[rows[chosen], columns[chosen]] = True
-    kept = Grid(grid.series, grid.values, present)
+    kept = Grid(grid.series, grid.values, present, grid.unnamed)
     return kept.rows(rows[chosen]) if grid.values.shape[1] == 1 else kept.compact()
 
 
@@ -171,7 +176,7 @@ def _count_values(node: Aggregation, frame: Frame) -> Grid:
     values = np.zeros((len(numbers), grid.values.shape[1]))
     for row, ((_, column), count) in zip(rows, counts.items(), strict=True):
         values[row, column] = count
-    return Grid(tuple(numbers), values, values > 0)
+    return Grid(tuple(numbers), values, values > 0, None if grid.unnamed is None else np.zeros(len(numbers), np.bool_))
 
 
 def refuse_label_name(name: str, span: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.model.labels import Labels
 from engine.promql.aggregation import aggregate
-from engine.promql.block import Storage, Times
+from engine.promql.block import Storage
 from engine.promql.errors import EvaluationError
 from engine.promql.extended import read_extended, read_smoothed
 from engine.promql.frame import Evaluator, Frame, Windows
@@ -26,7 +26,7 @@ from engine.promql.syntax import (
     StringLiteral,
     Subquery,
 )
-from engine.promql.values import Grid, Matrix, Points, Result, Scalar, Text, Value, Vector
+from engine.promql.values import Grid, Matrix, Points, Result, Scalar, Text, Value, Vector, drop_metadata
 
 LOOKBACK = 300_000
 DEFAULT_STEP = 60_000
@@ -56,7 +56,7 @@ class Interpreter(Evaluator):
             case Negation(expression=below):
                 value = self.value(below, frame)
                 if isinstance(value, Grid):
-                    return Grid(value.series, -value.values, value.present).nameless(node.span)
+                    return value.holding(-value.values).nameless(node.span)
                 if isinstance(value, np.ndarray):
                     return -value
         raise EvaluationError("a range vector has no value by itself: reduce it with a function", node.span)
@@ -80,18 +80,22 @@ class Interpreter(Evaluator):
         return function.compute(frame, node)
 
 
-def _frame(storage: Storage, times: Times, step: int, lookback: int, default_step: int) -> Frame:
-    return Frame(Interpreter(), storage, times, lookback, int(times[0]), int(times[-1]), step, default_step)
-
-
 def evaluate(
-    expr: Expression, storage: Storage, at: int, lookback: int = LOOKBACK, default_step: int = DEFAULT_STEP
+    expr: Expression,
+    storage: Storage,
+    at: int,
+    lookback: int = LOOKBACK,
+    default_step: int = DEFAULT_STEP,
+    *,
+    names_last: bool = False,
 ) -> Result:
     """Return what `expr` says at one instant (milliseconds since the epoch).
 
+    With `names_last`, metric names are removed at the end, as by a Prometheus with `promql-delayed-name-removal`.
     Raises EvaluationError where the data do not allow an answer.
     """
-    frame = _frame(storage, np.array([at], dtype=np.int64), 0, lookback, default_step)
+    times = np.array([at], dtype=np.int64)
+    frame = Frame(Interpreter(), storage, times, lookback, at, at, 0, default_step, names_last)
     with np.errstate(all="ignore"):
         if isinstance(expr, RangeSelector | Subquery):
             return _points(frame.windows(expr))
@@ -100,7 +104,7 @@ def evaluate(
         case str():
             return Text(at, value)
         case Grid():
-            compact = value.compact()
+            compact = value.compact().named_at_last(expr.span)
             return Vector(at, compact.series, compact.values[:, 0])
         case _:
             return Scalar(at, float(value[0]))
@@ -114,6 +118,8 @@ def evaluate_range(
     step: int,
     lookback: int = LOOKBACK,
     default_step: int = DEFAULT_STEP,
+    *,
+    names_last: bool = False,
 ) -> Matrix:
     """Return what `expr` says at every `step` from `start` to `end` (milliseconds); a scalar is one series.
 
@@ -124,14 +130,15 @@ def evaluate_range(
     if (end - start) // step >= MOST_INSTANTS:
         raise EvaluationError(f"a range query has at most {MOST_INSTANTS} points: take a larger step", expr.span)
     times = np.arange(start, end + 1, step, dtype=np.int64)
-    frame = Frame(Interpreter(), storage, times, lookback, start, end, step, default_step)
+    frame = Frame(Interpreter(), storage, times, lookback, start, end, step, default_step, names_last)
     with np.errstate(all="ignore"):
         value = frame.evaluator.value(expr, frame)
     match value:
         case str():
             raise EvaluationError("a string has no course over time", expr.span)
         case Grid():
-            rows = (value.series, value.values, value.present)
+            named = value.named_at_last(expr.span)
+            rows = (named.series, named.values, named.present)
             return Matrix(
                 tuple(
                     Points(labels, times[here], values[here])
@@ -144,7 +151,11 @@ def evaluate_range(
 
 
 def _points(windows: Windows) -> Matrix:
-    bounds = zip(windows.series, windows.low[:, 0].tolist(), windows.high[:, 0].tolist(), strict=True)
+    series = windows.series
+    if windows.unnamed is not None:
+        marked = zip(series, windows.unnamed.tolist(), strict=True)
+        series = tuple(drop_metadata(labels) if going else labels for labels, going in marked)
+    bounds = zip(series, windows.low[:, 0].tolist(), windows.high[:, 0].tolist(), strict=True)
     return Matrix(
         tuple(
             Points(labels, windows.times[low:high], windows.values[low:high])

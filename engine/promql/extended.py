@@ -6,6 +6,8 @@ lookback before the range is looked at (and, smoothed, as much behind it); stale
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from engine.promql.block import Block, Times, Values
@@ -28,7 +30,7 @@ def read_extended(node: RangeSelector, frame: Frame, *, counter: bool) -> Window
     first, last = int(starts.min()) - frame.lookback, int(ends.max()) + ahead
     block = without_stale(frame.storage.select(selector.matchers, first, last))
     if block.times.size == 0:
-        return cut(block, starts, ends)
+        return cut(block, starts, ends, frame.unmarked(len(block.series)))
     frame.bound(len(block.series), ends.size, node.span)
     low = positions(block.times, block.offsets, starts - frame.lookback)
     high = positions(block.times, block.offsets, ends + ahead)
@@ -51,7 +53,8 @@ def read_extended(node: RangeSelector, frame: Frame, *, counter: bool) -> Window
     begin, end = begin + (block.times[begin] <= starts), end - (block.times[end] >= ends)
     lengths = np.where(present, np.maximum(end - begin + 1, 0), 0)
     frame.bound(1, int(lengths.sum()), node.span)
-    return _bordered(block, begin, lengths, present, (left, right), (starts, ends))
+    windows = _bordered(block, begin, lengths, present, (left, right), (starts, ends))
+    return replace(windows, unnamed=frame.unmarked(len(block.series)))
 
 
 def _between(block: Block, before: Indexes, after: Indexes, moments: Times, counter: bool) -> Values:
@@ -106,4 +109,4 @@ def read_smoothed(node: Selector, frame: Frame) -> Grid:
     on_line = _between(block, before, after, moments, counter=False)
     exact = block.times[before] == moments
     values = np.where(follows & ~exact, on_line, block.values[before])
-    return Grid(block.series, values, found).compact()
+    return Grid(block.series, values, found, frame.unmarked(len(block.series))).compact()

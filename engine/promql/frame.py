@@ -15,7 +15,7 @@ from engine.promql.durations import NoDurationError, milliseconds
 from engine.promql.errors import EvaluationError
 from engine.promql.segments import Segments
 from engine.promql.syntax import Call, Duration, Edge, Expression, Span, Type
-from engine.promql.values import Grid, Indexes, Value, empty_grid
+from engine.promql.values import Grid, Indexes, Mask, Value, empty_grid
 
 LARGEST_GATHERING = 1 << 22
 """Samples that overlapping windows may copy at a time."""
@@ -43,7 +43,7 @@ class Stretches(Segments):
 class Windows:
     """A range vector at every instant of a query: window (row, column) holds samples `low` to `high` of the flat arrays.
 
-    Stale markers are left out.
+    Stale markers are left out. `unnamed` is that of a vector.
     """
 
     series: tuple[Labels, ...]
@@ -53,6 +53,7 @@ class Windows:
     high: Indexes
     starts: Times
     ends: Times
+    unnamed: Mask | None = None
 
     def reduce(self, frame: Frame, reduction: Callable[[Stretches], Values], at_least: int = 1) -> Grid:
         """Return the vector of `reduction` over every window that has `at_least` so many samples."""
@@ -66,7 +67,7 @@ class Windows:
         for begin, end in _portions(lengths):
             part = self._gather(frame, rows[begin:end], columns[begin:end], lengths[begin:end])
             values[rows[begin:end], columns[begin:end]] = reduction(part)
-        return Grid(self.series, values, present).compact()
+        return Grid(self.series, values, present, self.unnamed).compact()
 
     def _gather(self, frame: Frame, rows: Indexes, columns: Indexes, lengths: Indexes) -> Stretches:
         begins = np.cumsum(lengths) - lengths
@@ -109,7 +110,8 @@ class Frame:
     """The instants an expression is evaluated at, and what it reads from.
 
     Times are milliseconds. `start`, `end` and `step` are the whole query's (an instant query has a step of 0);
-    `times` are the instants, in a subquery not the query's own.
+    `times` are the instants, in a subquery not the query's own. `names_last`: results of calculations keep their
+    metric's name until the query is done.
     """
 
     evaluator: Evaluator
@@ -120,6 +122,11 @@ class Frame:
     end: int
     step: int
     default_step: int
+    names_last: bool = False
+
+    def unmarked(self, rows: int) -> Mask | None:
+        """Return the marks of so many series as they are stored: none is going to lose its name, so far."""
+        return np.zeros(rows, dtype=np.bool_) if self.names_last else None
 
     def vector(self, node: Expression) -> Grid:
         """Return the value of an expression that is an instant vector."""

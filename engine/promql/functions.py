@@ -15,7 +15,7 @@ from engine.promql.values import Grid, Value, empty_grid, one_row
 def _elementwise(calculation: Callable[[Values], Values]) -> Function:
     def compute(frame: Frame, node: Call) -> Grid:
         grid = frame.vector(node.arguments[0])
-        return Grid(grid.series, calculation(grid.values), grid.present).nameless(node.span)
+        return grid.holding(calculation(grid.values)).nameless(node.span)
 
     return Function((Type.VECTOR,), Type.VECTOR, compute)
 
@@ -25,19 +25,19 @@ def _clamp(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
     values = np.maximum(low, np.minimum(high, grid.values))
     # bounds the wrong way round admit nothing
-    return Grid(grid.series, values, grid.present & ~(high < low)).compact().nameless(node.span)
+    return grid.holding(values).where(~(high < low)).nameless(node.span)
 
 
 def _clamp_min(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
     values = np.maximum(frame.scalar(node.arguments[1]), grid.values)
-    return Grid(grid.series, values, grid.present).nameless(node.span)
+    return grid.holding(values).nameless(node.span)
 
 
 def _clamp_max(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
     values = np.minimum(frame.scalar(node.arguments[1]), grid.values)
-    return Grid(grid.series, values, grid.present).nameless(node.span)
+    return grid.holding(values).nameless(node.span)
 
 
 def _round(frame: Frame, node: Call) -> Grid:
@@ -47,7 +47,7 @@ def _round(frame: Frame, node: Call) -> Grid:
     # the inverse keeps decimal steps such as 0.1 exact
     inverse = 1.0 / nearest
     values = np.floor(grid.values * inverse + 0.5) / inverse
-    return Grid(grid.series, values, grid.present).nameless(node.span)
+    return grid.holding(values).nameless(node.span)
 
 
 def _vector(frame: Frame, node: Call) -> Grid:

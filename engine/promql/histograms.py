@@ -73,7 +73,8 @@ def _applied(grid: Grid, calculation: Callable[[int, list[Bucket]], float], span
         for column, buckets in _columns(grid, histogram):
             values[row, column] = calculation(column, buckets)
             present[row, column] = True
-    return Grid(tuple(histogram.labels for histogram in histograms), values, present).nameless(span)
+    unnamed = None if grid.unnamed is None else np.ones(len(histograms), dtype=np.bool_)
+    return Grid(tuple(histogram.labels for histogram in histograms), values, present, unnamed).nameless(span)
 
 
 def bucket_quantile(share: float, buckets: list[Bucket]) -> float:
@@ -168,7 +169,8 @@ def _quantiles(frame: Frame, node: Call) -> Grid:
         parts.append(part)
     values = np.concatenate([part.values for part in parts])
     present = np.concatenate([part.present for part in parts])
-    return Grid(tuple(series), values, present).relabelled(tuple(series), node.span)
+    unnamed = None if grid.unnamed is None else np.ones(len(series), dtype=np.bool_)
+    return Grid(tuple(series), values, present, unnamed).relabelled(tuple(series), node.span)
 
 
 def _quantile_of(shares: list[float]) -> Callable[[int, list[Bucket]], float]:

@@ -12,7 +12,19 @@ from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
 from engine.promql.sets import combine, matching_keys
 from engine.promql.syntax import COMPARISONS, SETS, Binary, Matching, Side
-from engine.promql.values import Grid, Indexes, Mask, Value, drop_name, empty_grid, keep_labels, number_groups
+from engine.promql.values import (
+    METADATA,
+    Grid,
+    Indexes,
+    Mask,
+    Value,
+    drop_labels,
+    drop_metadata,
+    empty_grid,
+    joined,
+    keep_labels,
+    number_groups,
+)
 
 ARITHMETIC: Mapping[str, Callable[[Values, Values], Values]] = {
     "+": np.add,
@@ -56,11 +68,11 @@ def _with_scalar(node: Binary, vector: Grid, left: Values, right: Values, kept: 
     """Return the vector that an operator between a vector and a scalar gives; a filter keeps the vector's values."""
     if node.operator not in COMPARISONS:
         values = ARITHMETIC[node.operator](left, right)
-        return Grid(vector.series, values, vector.present).nameless(node.span)
+        return vector.holding(values).nameless(node.span)
     holds = COMPARE[node.operator](left, right)
     if node.bool:
-        return Grid(vector.series, holds.astype(np.float64), vector.present).nameless(node.span)
-    return Grid(vector.series, kept, vector.present).where(holds)
+        return vector.holding(holds.astype(np.float64)).nameless(node.span)
+    return vector.holding(kept).where(holds)
 
 
 def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
@@ -76,7 +88,8 @@ def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
     left_rows, right_rows = (one_rows, many_rows) if one_is_left else (many_rows, one_rows)
     a, b = left.values[left_rows], right.values[right_rows]
     present = many.present[many_rows] & one.present[one_rows]
-    series = _result_labels(node, many, one, many_rows, one_rows)
+    names_last = many.unnamed is not None or one.unnamed is not None
+    series = _result_labels(node, many, one, many_rows, one_rows, names_last=names_last)
     if node.operator in COMPARISONS:
         holds = COMPARE[node.operator](a, b)
         values, kept = (holds.astype(np.float64), present) if node.bool else (a, present & holds)
@@ -84,7 +97,9 @@ def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
         values, kept = ARITHMETIC[node.operator](a, b), present
     if node.matching.many is not Side.NEITHER:
         _refuse_same_result(node, series, present)
-    result = Grid(series, values, kept).compact()
+    # a comparison forgets which names were to go, in Prometheus too
+    unnamed = np.full(len(series), node.bool) if names_last else None
+    result = Grid(series, values, kept, unnamed).compact()
     return result.relabelled(result.series, node.span)
 
 
@@ -115,12 +130,7 @@ def _with_partners(matching: Matching, lacking: Grid, there: Grid, value: float)
         group = numbers.get(key(labels))
         if group is not None:
             alone[group] &= ~lacking.present[row]
-    partners = Grid(tuple(numbers), np.full(alone.shape, value), alone).compact()
-    return Grid(
-        lacking.series + partners.series,
-        np.concatenate((lacking.values, partners.values)),
-        np.concatenate((lacking.present, partners.present)),
-    )
+    return joined(lacking, Grid(tuple(numbers), np.full(alone.shape, value), alone).compact())
 
 
 def _pairs(node: Binary, many: Grid, one: Grid) -> tuple[Indexes, Indexes]:
@@ -207,20 +217,22 @@ def _in_braces(labels: Labels) -> str:
     return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.pairs) + "}"
 
 
-def _result_labels(node: Binary, many: Grid, one: Grid, many_rows: Indexes, one_rows: Indexes) -> tuple[Labels, ...]:
+def _result_labels(
+    node: Binary, many: Grid, one: Grid, many_rows: Indexes, one_rows: Indexes, *, names_last: bool
+) -> tuple[Labels, ...]:
     matching = node.matching
-    keeps_name = node.operator in COMPARISONS and not node.bool
+    keeps_name = node.operator in COMPARISONS and (names_last or not node.bool)
     if matching.many is Side.NEITHER:
         if matching.on:
-            names = matching.labels if keeps_name else tuple(name for name in matching.labels if name != "__name__")
+            names = matching.labels if keeps_name else tuple(name for name in matching.labels if name not in METADATA)
             return tuple(keep_labels(many.series[row], names) for row in many_rows.tolist())
         if keeps_name:
             if not matching.labels:
                 return tuple(many.series[row] for row in many_rows.tolist())
             return tuple(many.series[row].without(*matching.labels) for row in many_rows.tolist())
-        key = matching_keys(matching)
-        return tuple(key(many.series[row]) for row in many_rows.tolist())
-    base = [many.series[row] if keeps_name else drop_name(many.series[row]) for row in many_rows.tolist()]
+        bare = [drop_metadata(many.series[row]) for row in many_rows.tolist()]
+        return tuple(drop_labels(labels, matching.labels) for labels in bare) if matching.labels else tuple(bare)
+    base = [many.series[row] if keeps_name else drop_metadata(many.series[row]) for row in many_rows.tolist()]
     if not matching.include:
         return tuple(base)
     return tuple(

@@ -10,7 +10,7 @@ import numpy as np
 from engine.promql.block import Block, Matcher, Storage, Times, Values, is_stale
 from engine.promql.frame import Frame, Windows
 from engine.promql.syntax import RangeSelector, Selector, Subquery
-from engine.promql.values import Grid, Indexes, empty_grid
+from engine.promql.values import Grid, Indexes, Mask, empty_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ def read_instants(node: Selector, frame: Frame) -> Instants:
     times, values = block.times[last], block.values[last]
     present = found & (times > moments - frame.lookback) & ~is_stale(values)
     rows = present.any(axis=1)
-    return Instants(Grid(block.series, values, present).compact(), times if rows.all() else times[rows])
+    grid = Grid(block.series, values, present, frame.unmarked(len(block.series))).compact()
+    return Instants(grid, times if rows.all() else times[rows])
 
 
 def read_windows(node: RangeSelector, frame: Frame) -> Windows:
@@ -58,14 +59,14 @@ def read_windows(node: RangeSelector, frame: Frame) -> Windows:
     ends = frame.moments(node.selector.offset, node.selector.at)
     block = frame.storage.select(node.selector.matchers, int(ends.min()) - reach, int(ends.max()))
     frame.bound(len(block.series), ends.size, node.span)
-    return cut(without_stale(block), ends - reach, ends)
+    return cut(without_stale(block), ends - reach, ends, frame.unmarked(len(block.series)))
 
 
-def cut(block: Block, starts: Times, ends: Times) -> Windows:
+def cut(block: Block, starts: Times, ends: Times, unnamed: Mask | None) -> Windows:
     """Return the windows of `block` from `starts` (exclusive) to `ends` (inclusive)."""
     low = positions(block.times, block.offsets, starts)
     high = positions(block.times, block.offsets, ends)
-    return Windows(block.series, block.times, block.values, low, high, starts, ends)
+    return Windows(block.series, block.times, block.values, low, high, starts, ends, unnamed)
 
 
 def without_stale(block: Block) -> Block:
@@ -107,8 +108,9 @@ def read_subquery(node: Subquery, frame: Frame) -> Windows:
     frame.bound(1, (int(ends.max()) - first) // step, node.span)
     steps = np.arange(first, int(ends.max()) + 1, step, dtype=np.int64)
     if steps.size == 0:
-        return cut(ragged(empty_grid(0), steps), starts, ends)
-    return cut(ragged(frame.at(steps).vector(node.expression), steps), starts, ends)
+        return cut(ragged(empty_grid(0), steps), starts, ends, frame.unmarked(0))
+    grid = frame.at(steps).vector(node.expression)
+    return cut(ragged(grid, steps), starts, ends, grid.unnamed)
 
 
 def ragged(grid: Grid, times: Times) -> Block:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from engine.model.labels import METRIC_NAME
 from engine.promql.aggregation import refuse_label_name
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame, Function
 from engine.promql.patterns import Match, Pattern, PatternError, compile_pattern
 from engine.promql.syntax import Call, Type
-from engine.promql.values import Grid
+from engine.promql.values import Grid, Mask
 
 REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 DIGITS = re.compile(r"(\d+)")
@@ -29,10 +31,19 @@ def _replace(frame: Frame, node: Call) -> Grid:
         raise EvaluationError(message, node.arguments[4].span) from None
     refuse_label_name(target, node.arguments[1].span)
     series = []
-    for labels in grid.series:
+    written = np.zeros(len(grid.series), dtype=np.bool_)
+    for row, labels in enumerate(grid.series):
         found = pattern.fullmatch(labels.get(source, ""))
         series.append(labels if found is None else labels.with_({target: expand(replacement, pattern, found)}))
-    return grid.relabelled(tuple(series), node.span)
+        written[row] = found is not None
+    return _written(grid, target, written).relabelled(tuple(series), node.span)
+
+
+def _written(grid: Grid, target: str, rows: Mask) -> Grid:
+    """Return `grid`, of which these rows have got a new `target`: a name that was written is to stay."""
+    if target != METRIC_NAME or grid.unnamed is None:
+        return grid
+    return replace(grid, unnamed=grid.unnamed & ~rows)
 
 
 def expand(template: str, pattern: Pattern, found: Match) -> str:
@@ -57,7 +68,8 @@ def _join(frame: Frame, node: Call) -> Grid:
     series = tuple(
         labels.with_({target: separator.join(labels.get(source, "") for source in sources)}) for labels in grid.series
     )
-    return grid.relabelled(series, node.span)
+    written = np.ones(len(series), dtype=np.bool_)
+    return _written(grid, target, written).relabelled(series, node.span)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:

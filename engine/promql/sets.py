@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.model.labels import Labels
 from engine.promql.syntax import Binary, Matching
-from engine.promql.values import Grid, Mask, drop_labels, drop_name, keep_labels, number_groups
+from engine.promql.values import Grid, Mask, drop_labels, drop_name, joined, keep_labels, number_groups
 
 
 def matching_keys(matching: Matching) -> Callable[[Labels], Labels]:
@@ -43,12 +43,8 @@ def combine(node: Binary, left: Grid, right: Grid) -> Grid:
             more = right.where(~_present(left, left_groups, len(numbers))[right_groups])
             if not more.series:
                 return left
-            joined = Grid(
-                left.series + more.series,
-                np.concatenate((left.values, more.values)),
-                np.concatenate((left.present, more.present)),
-            )
-            return joined.relabelled(joined.series, node.span)
+            both = joined(left, more)
+            return both.relabelled(both.series, node.span)
 
 
 def _present(grid: Grid, groups: list[int], count: int) -> Mask:

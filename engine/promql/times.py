@@ -38,10 +38,10 @@ def _timestamp(frame: Frame, node: Call) -> Grid:
     argument = node.arguments[0]
     if isinstance(argument, Selector):
         read = read_instants(argument, frame)
-        return Grid(read.grid.series, read.times / 1000.0, read.grid.present).nameless(node.span)
+        return read.grid.holding(read.times / 1000.0).nameless(node.span)
     grid = frame.vector(argument)
     seconds = np.broadcast_to(frame.seconds(), grid.values.shape).copy()
-    return Grid(grid.series, seconds, grid.present).nameless(node.span)
+    return grid.holding(seconds).nameless(node.span)
 
 
 def _calendar(reading: Callable[[Times], Times]) -> Function:
@@ -52,7 +52,7 @@ def _calendar(reading: Callable[[Times], Times]) -> Function:
         known = np.isfinite(grid.values) & (np.abs(grid.values) < 2.0**53)
         moments = np.floor(np.where(known, grid.values, 0.0)).astype(np.int64)
         values = np.where(known, reading(moments), np.nan)
-        return Grid(grid.series, values, grid.present).nameless(node.span)
+        return grid.holding(values).nameless(node.span)
 
     return Function((Type.VECTOR,), Type.VECTOR, compute, optional=1)
 

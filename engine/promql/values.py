@@ -23,27 +23,36 @@ Indexes = npt.NDArray[np.int64]
 class Grid:
     """An instant vector at every instant of a query: a row for each series, a column for each instant.
 
-    A cell that is not `present` holds no sample, whatever its value.
+    A cell that is not `present` holds no sample, whatever its value. Where names are removed at the end of a query,
+    `unnamed` says which rows are going to lose theirs; elsewhere it is None, and names go at once.
     """
 
     series: tuple[Labels, ...]
     values: Values
     present: Mask
+    unnamed: Mask | None = None
+
+    def holding(self, values: Values) -> Grid:
+        """Return other values for the same samples."""
+        return Grid(self.series, values, self.present, self.unnamed)
 
     def where(self, mask: Mask) -> Grid:
         """Return the cells where `mask` is true as well, without rows that have none left."""
-        return Grid(self.series, self.values, self.present & mask).compact()
+        return Grid(self.series, self.values, self.present & mask, self.unnamed).compact()
 
     def compact(self) -> Grid:
         """Return this without rows that have no sample."""
         rows: Mask = np.any(self.present, axis=1)
         if rows.all():
             return self
-        return Grid(tuple(compress(self.series, rows.tolist())), self.values[rows], self.present[rows])
+        unnamed = None if self.unnamed is None else self.unnamed[rows]
+        return Grid(tuple(compress(self.series, rows.tolist())), self.values[rows], self.present[rows], unnamed)
 
     def rows(self, order: Indexes) -> Grid:
         """Return the rows named, in that order."""
-        return Grid(tuple(self.series[row] for row in order.tolist()), self.values[order], self.present[order])
+        series = tuple(self.series[row] for row in order.tolist())
+        unnamed = None if self.unnamed is None else self.unnamed[order]
+        return Grid(series, self.values[order], self.present[order], unnamed)
 
     def relabelled(self, series: tuple[Labels, ...], span: Span) -> Grid:
         """Return this under other labels; rows that are now the same series become one.
@@ -51,7 +60,7 @@ class Grid:
         Raises EvaluationError where they have samples at the same instant.
         """
         if len(set(series)) == len(series):
-            return Grid(series, self.values, self.present)
+            return Grid(series, self.values, self.present, self.unnamed)
         places: dict[Labels, int] = {}
         rows = np.fromiter((places.setdefault(labels, len(places)) for labels in series), np.int64, len(series))
         values = np.zeros((len(places), self.values.shape[1]))
@@ -63,11 +72,36 @@ class Grid:
                 raise EvaluationError(message, span)
             values[target, here] = self.values[row, here]
             present[target] |= here
-        return Grid(tuple(places), values, present)
+        unnamed = None if self.unnamed is None else self.unnamed[np.unique(rows, return_index=True)[1]]
+        return Grid(tuple(places), values, present, unnamed)
 
     def nameless(self, span: Span) -> Grid:
-        """Return this without metric names, as results of calculations are."""
-        return self.relabelled(tuple(map(drop_name, self.series)), span)
+        """Return this without metric names, as results of calculations are, or marked to lose them at the end."""
+        if self.unnamed is not None:
+            return Grid(self.series, self.values, self.present, np.ones_like(self.unnamed))
+        return self.relabelled(tuple(map(drop_metadata, self.series)), span)
+
+    def named_at_last(self, span: Span) -> Grid:
+        """Return this with names removed from the rows that were marked, now that the query is done."""
+        if self.unnamed is None:
+            return self
+        pairs = zip(self.series, self.unnamed.tolist(), strict=True)
+        series = tuple(drop_metadata(labels) if marked else labels for labels, marked in pairs)
+        return Grid(series, self.values, self.present).relabelled(series, span)
+
+
+def joined(first: Grid, second: Grid) -> Grid:
+    """Return the rows of both, one behind the other."""
+    unnamed = None
+    if first.unnamed is not None or second.unnamed is not None:
+        unnamed = np.concatenate((marks(first), marks(second)))
+    values, present = np.concatenate((first.values, second.values)), np.concatenate((first.present, second.present))
+    return Grid(first.series + second.series, values, present, unnamed)
+
+
+def marks(grid: Grid) -> Mask:
+    """Return which rows are going to lose their names: none where names go at once."""
+    return np.zeros(len(grid.series), dtype=np.bool_) if grid.unnamed is None else grid.unnamed
 
 
 def empty_grid(instants: int) -> Grid:
@@ -89,6 +123,16 @@ Value = Grid | Values | str
 def drop_name(labels: Labels) -> Labels:
     """Return `labels` without the metric's name."""
     return labels.without(METRIC_NAME)
+
+
+METADATA = (METRIC_NAME, "__type__", "__unit__")
+"""The labels that say what a series is: a calculation's result is something else."""
+
+
+@lru_cache(maxsize=1 << 16)
+def drop_metadata(labels: Labels) -> Labels:
+    """Return `labels` without the metric's name, type and unit."""
+    return labels.without(*METADATA)
 
 
 @lru_cache(maxsize=1 << 16)
