@@ -121,9 +121,9 @@ def clock(case: Case) -> Verdict:
 
 
 def pause(case: Case) -> Verdict:
-    """Who paused automation, why and until when."""
+    """Who paused automation, why and until when; a pause of any host that is touched counts."""
     for stop in case.standing.pauses:
-        if stop.covers(case.runbook.name, case.target.name, case.now):
+        if any(stop.covers(case.runbook.name, host, case.now) for host in case.hosts):
             return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
     return allow("pause", "nothing is paused")
 
