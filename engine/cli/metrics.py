@@ -21,7 +21,6 @@ from engine.cli.words import age, line, number, unknown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engine.app import App
     from engine.promql import Expression, Matrix, Points, Result
     from engine.samples.store import SampleStore
 
@@ -68,7 +67,7 @@ def query(expr: str, span: float | None, step: float | None, at: float | None, o
             if span is None:
                 instant(tree, store, moment_, output)
             else:
-                course(tree, store, moment_, span, step or stride(span, app), output)
+                course(tree, store, moment_, span, step or max(1.0, float(round(span / POINTS))), output)
         except EvaluationError as error:
             raise Failure(pointed(expr, *error.span, error.message, "not-evaluated")) from error
 
@@ -80,11 +79,6 @@ def remark(store: SampleStore, at: float | None, interval: float) -> None:
         note("there are no samples yet: `mendbook watch` or `mendbook audit` collects them")
     elif at is None and time.time() - newest > max(5 * interval, 60.0):
         note(f"the newest sample is {age(newest)} old; --at '{moment(newest)}' asks about then")
-
-
-def stride(span: float, app: App) -> float:
-    """Return a step that gives a range about as many points as there is room for."""
-    return max(1.0, min(app.settings.interval, span), float(round(span / POINTS)))
 
 
 def instant(tree: Expression, store: SampleStore, at: float, output: str) -> None:

@@ -23,11 +23,13 @@ from engine.samples.store import SampleStore
 GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).parent.parent.parent
 HOUR = 3600.0
+LATELY = 7800.0
+"""Seconds ago that read as 2h, however slow the machine is."""
 
 SETTINGS = """\
 sources: {host: false}
 runbooks: runbooks
-interval: 15s
+interval: 5m
 """
 HOSTS = """\
 all:
@@ -44,7 +46,7 @@ params: {least: 100}
 trigger:
   alert: MemoryShort
   expr: memory_free_bytes < {{ least }}
-  for: 5m
+  for: 3h
 localize: {resource: memory}
 guards: {cooldown: 30m}
 remedies:
@@ -168,7 +170,7 @@ def escalated(now: float) -> Incident:
     return Incident(
         id="inc-waits", target="web-1", resource="memory", state=IncidentState.ESCALATED, opened_at=now - 3 * HOUR,
         culprit="app", runbook="memory-short", fault=fault("web-1"), first_active=now - 3 * HOUR,
-        localized_at=now - 3 * HOUR, changed_at=now - HOUR, code="max_attempts", reason="3 of 3 attempts in 24h",
+        localized_at=now - 3 * HOUR, changed_at=now - LATELY, code="max_attempts", reason="3 of 3 attempts in 24h",
     )  # fmt: skip
 
 
@@ -210,17 +212,17 @@ def remember(record: Record, now: float) -> None:
     commit(now - 2 * HOUR + 65, entries=(ended,), incident=healing)
     held = (
         Verdict("mode", True, "ok", "mode is auto"),
-        Verdict("cooldown", False, "cooldown", "cooldown of 1800s, 600s are left", until=now + 600),
+        Verdict("cooldown", False, "cooldown", "cooldown of 12000s, 9400s are left", until=now + 9400),
     )
     decision = Entry(
-        "decision", "Hold: cooldown of 1800s, 600s are left", "inc-waits", "web-1", "memory-short", "cooldown"
+        "decision", "Hold: cooldown of 12000s, 9400s are left", "inc-waits", "web-1", "memory-short", "cooldown"
     )
-    commit(now - HOUR - 60, entries=(decision,), decision=Hold(held), incident=waiting)
+    commit(now - LATELY - 60, entries=(decision,), decision=Hold(held), incident=waiting)
     handed = Entry("decision", "Escalate: 3 of 3 attempts in 24h", "inc-waits", "web-1", "memory-short", "max_attempts")
-    commit(now - HOUR, entries=(handed,), decision=Hold(held), incident=waiting, locks=frozenset({"web-1"}))
+    commit(now - LATELY, entries=(handed,), decision=Hold(held), incident=waiting, locks=frozenset({"web-1"}))
     labels = Labels({"instance": "web-1"})
     pending = Alert(
-        labels.fingerprint(), "memory-short", "MemoryShort", labels, "web-1", AlertState.PENDING, 50.0, now - 230, now,
+        labels.fingerprint(), "memory-short", "MemoryShort", labels, "web-1", AlertState.PENDING, 50.0, now - LATELY, now,
         now,
     )  # fmt: skip
     commit(now, alerts=(pending,), fleet=frozenset({"web-1", "web-2", "store-1"}))

@@ -59,8 +59,8 @@ def shape(content: object) -> object:
 
 def test_the_numbers_of_why_are_there_for_programs(past: Project) -> None:
     (condition,) = json.loads(past.run("why", "web-1", "-o", "json").out)["conditions"]
-    assert (condition["truth"], condition["state"], condition["needed"]) == ("true", "pending", 300.0)
-    assert 230 <= condition["held"] < 300
+    assert (condition["truth"], condition["state"], condition["needed"]) == ("true", "pending", 10800.0)
+    assert 7800 <= condition["held"] < 8400
     (value,) = condition["comparisons"][0]["values"]
     assert (value["value"], value["limit"]) == (50.0, 100.0)
 
