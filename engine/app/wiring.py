@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -195,9 +195,10 @@ class App:
         finally:
             collector.stop()
 
-    def end_executions(self, patience: float = 15.0) -> None:
-        """Cancel whatever this project still runs, and wait at most `patience` seconds until none of it is left."""
-        active = {execution.id for execution in self.record.standing(self.clock.now()).executions}
+    def end_executions(self, patience: float = 15.0, spared: Collection[str] = ()) -> None:
+        """Cancel whatever this project still runs, but those, and wait at most `patience` seconds until none of it is left."""
+        running = self.record.standing(self.clock.now()).executions
+        active = {execution.id for execution in running if execution.id not in spared}
         for execution in active:
             self.executor.cancel(execution, "whoever ordered it is gone")
         end = time.monotonic() + patience

@@ -53,7 +53,7 @@ def tell(look: Look) -> None:
             click.echo(clean(f"pending   {alert.name} on {alert.target}: {alert.condition}; fires in {ago(left)}"))
     entries = [entry for change in look.changes for entry in change.entries if entry.kind in ("fault", "decision")]
     for entry in entries:
-        click.echo(clean(f"{entry.kind:<9} {entry.target}: {entry.sentence}"))
+        click.echo(clean(f"{entry.kind:<9} {entry.target}: {entry.sentence}").replace("\n", " "))
         for verdict in mappings(entry.data.get("verdicts")):
             mark = "✓" if verdict["allowed"] else "✗"
             click.echo(clean(f"          {mark} {verdict['guard']}: {verdict['sentence']}"))

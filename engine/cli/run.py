@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from engine.cli.output import clean, note
 if TYPE_CHECKING:
     from engine.app import App
     from engine.cli.narrate import Narrator
+    from engine.controller import Collector
     from engine.model.standing import Request
 
 EPILOG = """\b
@@ -113,47 +115,50 @@ def carry_out(app: App, request: Request, timeout: float) -> int:
     narrator = Narrator(app.history, console(), time.time())
     stop = threading.Event()
     leading = None
+    earlier = {execution.id for execution in app.record.standing(app.clock.now()).executions}
     try:
         app.lead()
     except BusyError as busy:
         note(f"{busy}; it does this")
     else:
-        leading = threading.Thread(target=lead, args=(app, stop), daemon=True)
-    app.desk.request(request)
-    if leading is not None:
-        leading.start()
+        # what may fail is opened here, where it is said; the thread could only leave us waiting
+        leading = threading.Thread(target=lead, args=(app, app.collector(app.samples), stop), daemon=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        app.desk.request(request)
+        if leading is not None:
+            leading.start()
         return see_through(app, request, narrator, timeout)
     except KeyboardInterrupt:
         if leading is not None:
             note("interrupted: ending what runs …")
-            app.end_executions()
-            wait_for_end(app)
+            stop.set()
+            leading.join()
+            give_up(app, request, earlier)
         else:
             note("interrupted: the engine goes on; `mendbook runs` shows it, `mendbook runs cancel` ends it")
         return Exit.INTERRUPTED
     finally:
         stop.set()
-        if leading is not None:
+        if leading is not None and leading.is_alive():
             leading.join()
 
 
-def lead(app: App, stop: threading.Event) -> None:
+def give_up(app: App, request: Request, earlier: set[str]) -> None:
+    """Leave nothing that a later engine would do unasked: not the request, and not what was begun for it."""
+    app.desk.withdraw(request.id, request.by)
+    app.end_executions(spared=earlier)
+    app.controller(app.samples, automatic=False).tick()  # takes the end into the record
+
+
+def lead(app: App, collector: Collector, stop: threading.Event) -> None:
     """Tick for this request alone: nothing is begun that no operator asked for."""
-    collector = app.collector(app.samples)
     collector.once()  # guards fail closed: without samples they would refuse
     collector.start()
     try:
         app.controller(app.samples, automatic=False).watch(min(1.0, app.settings.interval), lambda _: None, stop)
     finally:
         collector.stop()
-
-
-def wait_for_end(app: App) -> None:
-    """Wait until nothing that was canceled is left."""
-    end = time.monotonic() + 30
-    while app.record.standing(app.clock.now()).executions and time.monotonic() < end:
-        time.sleep(0.2)
 
 
 def see_through(app: App, request: Request, narrator: Narrator, timeout: float) -> int:

@@ -9,13 +9,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import click
+import structlog
 
 from engine.cli.exits import Exit
 from engine.cli.output import note
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.app import App
     from engine.controller import Tick
+
+log = structlog.get_logger("mendbook")
 
 EPILOG = """\b
 Examples:
@@ -41,7 +46,8 @@ def command(*, lines: bool, length: str | None) -> int:
         raise click.BadParameter(f"{length!r} is no duration: write it like 90s or 1h", param_hint="--for")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        # in a thread: the one that is interrupted may be about to wait for the event, and holds its lock
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
     if milliseconds is not None:
         timer = threading.Timer(milliseconds / 1000, stop.set)
         timer.daemon = True
@@ -66,8 +72,34 @@ def follow(app: App, stop: threading.Event) -> None:
     from engine.cli.output import console
 
     narrator = Narrator(app.history, console(), time.time())
-    app.watch(stop, lambda _: narrator.poll())
+    app.watch(stop, Patient(lambda _: narrator.poll()))
     narrator.poll()
+
+
+class Patient:
+    """Shows each tick; what can be neither read nor written now is left out, since the engine must go on.
+
+    A reader that went away is no such case: it ends the engine, as it ends any command.
+    """
+
+    def __init__(self, show: Callable[[Tick], None]) -> None:
+        self.show = show
+        self.failing = ""
+
+    def __call__(self, tick: Tick) -> None:
+        """Show a tick; why it cannot be shown is logged when it is new."""
+        from engine.records.errors import RecordError
+
+        try:
+            self.show(tick)
+        except BrokenPipeError:
+            raise
+        except (OSError, RecordError) as error:
+            if str(error) != self.failing:
+                log.warning("what happens cannot be shown", error=str(error))
+            self.failing = str(error)
+        else:
+            self.failing = ""
 
 
 def live(app: App, stop: threading.Event) -> None:
@@ -77,11 +109,7 @@ def live(app: App, stop: threading.Event) -> None:
     from engine.cli.output import console
 
     with Live(console=console(), screen=False, auto_refresh=False) as screen:
-
-        def seen(tick: Tick) -> None:
-            screen.update(picture(app, tick), refresh=True)
-
-        app.watch(stop, seen)
+        app.watch(stop, Patient(lambda tick: screen.update(picture(app, tick), refresh=True)))
 
 
 def picture(app: App, tick: Tick) -> Any:
@@ -118,7 +146,8 @@ def picture(app: App, tick: Tick) -> Any:
     for logged in app.history.entries(limit=12):
         last.append(f"{moment(logged.at)} ", style="dim")
         last.append(f"{logged.entry.kind:<13}", style=STYLES.get(logged.entry.kind, ""))
-        last.append(clean(f"{logged.entry.target or ''} {logged.entry.sentence}\n"))
+        sentence = clean(logged.entry.sentence).replace("\n", " ")  # or it could look like a line of its own
+        last.append(f"{clean(logged.entry.target or '')} {sentence}\n")
     parts = [head, Text()]
     parts += [incidents, Text()] if live_incidents else []  # type: ignore[list-item]
     parts += [alerts, Text()] if tick.alerts else []  # type: ignore[list-item]

@@ -38,6 +38,15 @@ class Desk:
             return None
         return ("finished" if found.finished else "open", found.result)
 
+    def withdraw(self, request: str, by: str) -> bool:
+        """Take back a request that no engine has taken up yet; return whether it was open."""
+        with self.record.writing() as connection:
+            open_ = update(requests).where(requests.c.id == request, requests.c.finished.is_(False))
+            if connection.execute(open_.values(finished=True, result="[]")).rowcount == 0:
+                return False
+            self.note(connection, f"{by} withdrew {request}", "withdraw", by)
+        return True
+
     def pause(self, pause: Pause) -> None:
         """Hold automation back, in place of a pause with the same scope."""
         with self.record.writing() as connection:
