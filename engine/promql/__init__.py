@@ -9,6 +9,7 @@ from engine.promql.evaluate import evaluate, evaluate_range
 from engine.promql.explain import Explanation, explain
 from engine.promql.parser import parse
 from engine.promql.patterns import PatternError, compile_pattern
+from engine.promql.plan import Plan
 from engine.promql.printing import format_expression, format_matchers
 from engine.promql.syntax import Expression
 from engine.promql.tree import (
@@ -36,6 +37,7 @@ __all__ = [
     "Matrix",
     "ParseError",
     "PatternError",
+    "Plan",
     "Points",
     "Remark",
     "Result",

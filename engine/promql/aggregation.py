@@ -13,6 +13,7 @@ from engine.promql import segments
 from engine.promql.block import Values
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
+from engine.promql.kept import KEPT
 from engine.promql.literals import print_plain
 from engine.promql.segments import Segments, segments_of
 from engine.promql.syntax import Aggregation
@@ -79,6 +80,10 @@ def _groups(node: Aggregation, series: tuple[Labels, ...]) -> tuple[tuple[Labels
     """Return the groups in the order of first appearance, and the group of each series."""
     if not node.without and not node.grouping:
         return (Labels(),), np.zeros(len(series), dtype=np.int64)
+    return KEPT.get(("group", node.without, node.grouping), partial(_grouped, node), series)
+
+
+def _grouped(node: Aggregation, series: tuple[Labels, ...]) -> tuple[tuple[Labels, ...], Indexes]:
     numbers, groups = number_groups(map(group_key(node), series))
     return tuple(numbers), np.array(groups, dtype=np.int64)
 

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,32 @@ class Storage(Protocol):
         Series without a sample in that span are left out. The order of series is theirs of first appearance.
         """
         ...
+
+
+@runtime_checkable
+class LatestStorage(Storage, Protocol):
+    """A storage that is quick where only the newest sample of each series counts."""
+
+    def latest(self, matchers: Sequence[Matcher], start: int, end: int) -> Block:
+        """Return what `select` does, but of each series its newest sample alone."""
+        ...
+
+
+def latest(storage: Storage, matchers: Sequence[Matcher], start: int, end: int) -> Block:
+    """Return the newest sample with start < time <= end of every series that all matchers admit."""
+    if isinstance(storage, LatestStorage):
+        return storage.latest(matchers, start, end)
+    return only_last(storage.select(matchers, start, end))
+
+
+def only_last(block: Block) -> Block:
+    """Return the newest sample of each series of a block; series without any are left out."""
+    filled = np.diff(block.offsets) > 0
+    series = block.series
+    if not filled.all():
+        series = tuple(series[row] for row in np.flatnonzero(filled).tolist())
+    last = block.offsets[1:][filled] - 1
+    return Block(series, np.arange(len(series) + 1), block.times[last], block.values[last])
 
 
 def is_stale(values: Values) -> npt.NDArray[np.bool_]:

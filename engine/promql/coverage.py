@@ -1,18 +1,23 @@
-"""Three-valued answers: what an expression says, and what data it had to say it with."""
+"""What data an expression had to say what it says: the third value of answers."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from engine.model.labels import Labels, Sample
 from engine.model.truth import Answer, Coverage, Query
-from engine.promql.block import Block, Storage, is_stale
+from engine.promql.block import Block, Storage, Values, is_stale, latest
 from engine.promql.errors import EvaluationError
 from engine.promql.evaluate import LOOKBACK, evaluate
+from engine.promql.kept import KEPT
 from engine.promql.reading import Remembering
 from engine.promql.syntax import Edge, Expression
 from engine.promql.tree import Selected, selectors
-from engine.promql.values import Matrix, Scalar, Text, Vector
+from engine.promql.values import Indexes, Mask, Matrix, Result, Scalar, Text, Vector
 
 ENOUGH = 0.5
 """A range that is filled for less than this share of it is not judged by."""
@@ -29,47 +34,93 @@ def answer(expr: Expression, query: Query, storage: Storage, at: int, fresh: int
         result = evaluate(expr, remembering, at, lookback)
     except EvaluationError as wrong:
         return Answer(query, error=wrong.message)
+    return told(query, result, lambda: coverage(expr, remembering, at, fresh, lookback))
+
+
+def told(query: Query, result: Result, needs: Callable[[], tuple[Coverage, ...]]) -> Answer:
+    """Return a result as an answer."""
     match result:
         case Vector():
-            samples = result.samples()
+            return Answer(query, result.samples(), needs())
         case Scalar(value=value):
-            samples = (Sample(Labels(), value),)
+            return Answer(query, (Sample(Labels(), value),), needs())
         case Text() | Matrix():
             kind = "a string" if isinstance(result, Text) else "a range vector"
             return Answer(query, error=f"the expression is {kind}, which says nothing about an instant")
-    return Answer(query, samples, coverage(expr, remembering, at, fresh, lookback))
 
 
 def coverage(expr: Expression, storage: Storage, at: int, fresh: int, lookback: int = LOOKBACK) -> tuple[Coverage, ...]:
     """Return what data each selector had that `expr` cannot do without, in the order of the text."""
-    needs = (_covered(each, storage, at, fresh, lookback) for each in selectors(expr) if each.needed)
+    needs = (covered(each, storage, at, fresh, lookback) for each in selectors(expr) if each.needed)
     return tuple(dict.fromkeys(needs))
 
 
-def _covered(each: Selected, storage: Storage, at: int, fresh: int, lookback: int) -> Coverage:
+def covered(each: Selected, storage: Storage, at: int, fresh: int, lookback: int) -> Coverage:
+    """Return what data one selector had."""
     moment = (at if each.at is None or isinstance(each.at, Edge) else each.at) - each.offset
     # below a subquery, an instant selector looks back from the first step, too
     window = each.reach + (lookback if each.range is None else 0)
-    block = storage.select(each.matchers, moment - window, moment)
+    # without a range there is nothing to be filled: how far back samples reach is not asked
+    read = storage.select if each.reach else partial(latest, storage)
+    block = read(each.matchers, moment - window, moment)
     reach = each.reach / 1000
     if not block.series:
         return Coverage(each.text, frozenset(), reach=reach)
-    instances = [labels.get("instance", "") for labels in block.series]
-    alive = _alive(block, moment, fresh)
-    ages = ((moment - block.times[block.offsets[:-1]]) / 1000).tolist()
-    longest: dict[str, float] = {}
-    for instance, age in zip(instances, ages, strict=True):
-        longest[instance] = max(age, longest.get(instance, 0.0))
-    found = frozenset(instance for instance, lives in zip(instances, alive, strict=True) if lives)
-    short = frozenset(instance for instance in found if longest[instance] < reach * ENOUGH)
+    instances = KEPT.get("instances", Instances.of, block.series)
+    alive = instances.any(_alive(block, moment, fresh))
+    ages = instances.greatest((moment - block.times[block.offsets[:-1]]) / 1000)
+    found = instances.named(alive)
+    filled = ages >= reach * ENOUGH
+    if filled.all():
+        return Coverage(each.text, found, frozenset(), reach, float(ages.max()))
+    short = alive & ~filled
     # the number stands in a sentence about those that fall short, where any do
-    told = short or longest.keys()
-    return Coverage(each.text, found, short, reach, max(longest[instance] for instance in told))
+    return Coverage(
+        each.text, found, instances.named(short), reach, float(ages[short].max() if short.any() else ages.max())
+    )
 
 
-def _alive(block: Block, moment: int, fresh: int) -> list[bool]:
+def _alive(block: Block, moment: int, fresh: int) -> Mask:
     """Return which series have a newest sample that is fresh, and no stale marker."""
     filled = np.diff(block.offsets) > 0
     last = np.maximum(block.offsets[1:] - 1, 0)
-    alive: list[bool] = (filled & (moment - block.times[last] <= fresh) & ~is_stale(block.values[last])).tolist()
+    alive: Mask = filled & (moment - block.times[last] <= fresh) & ~is_stale(block.values[last])
     return alive
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """The instances that series are of: their names, those names as a set, and the number of the instance of each series."""
+
+    names: tuple[str, ...]
+    every: frozenset[str]
+    numbers: Indexes
+
+    @classmethod
+    def of(cls, series: tuple[Labels, ...]) -> Instances:
+        """Return the instances of these series."""
+        known: dict[str, int] = {}
+        numbers = [known.setdefault(labels.get("instance", ""), len(known)) for labels in series]
+        return cls(tuple(known), frozenset(known), np.array(numbers, dtype=np.int64))
+
+    def any(self, holds: Mask) -> Mask:
+        """Return for which instances it holds for any of their series."""
+        if len(self.names) == len(self.numbers):
+            return holds
+        found = np.zeros(len(self.names), dtype=np.bool_)
+        found[self.numbers[holds]] = True
+        return found
+
+    def greatest(self, values: Values) -> Values:
+        """Return the greatest value that a series of each instance has."""
+        if len(self.names) == len(self.numbers):
+            return values
+        found = np.full(len(self.names), -np.inf)
+        np.maximum.at(found, self.numbers, values)
+        return found
+
+    def named(self, holds: Mask) -> frozenset[str]:
+        """Return the names of those instances for which it holds."""
+        if holds.all():
+            return self.every
+        return frozenset(self.names[number] for number in np.flatnonzero(holds).tolist())

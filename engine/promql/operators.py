@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from engine.model.labels import Labels
 from engine.promql.block import Values
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
+from engine.promql.kept import KEPT
 from engine.promql.sets import combine, matching_keys
 from engine.promql.syntax import COMPARISONS, SETS, Binary, Matching, Side
 from engine.promql.values import (
@@ -18,6 +21,7 @@ from engine.promql.values import (
     Indexes,
     Mask,
     Value,
+    distinct,
     drop_labels,
     drop_metadata,
     empty_grid,
@@ -89,7 +93,9 @@ def _matched(node: Binary, left: Grid, right: Grid) -> Grid:
     a, b = left.values[left_rows], right.values[right_rows]
     present = many.present[many_rows] & one.present[one_rows]
     names_last = many.unnamed is not None or one.unnamed is not None
-    series = _result_labels(node, many, one, many_rows, one_rows, names_last=names_last)
+    what = ("result", node.operator in COMPARISONS, node.bool, node.matching, names_last)
+    work = partial(_result_labels, node, many_rows, one_rows, names_last=names_last)
+    series = KEPT.get(what, work, many.series, one.series)
     if node.operator in COMPARISONS:
         holds = COMPARE[node.operator](a, b)
         values, kept = (holds.astype(np.float64), present) if node.bool else (a, present & holds)
@@ -135,23 +141,47 @@ def _with_partners(matching: Matching, lacking: Grid, there: Grid, value: float)
 
 def _pairs(node: Binary, many: Grid, one: Grid) -> tuple[Indexes, Indexes]:
     """Return the rows that match; raises EvaluationError where the matching is not what the operator says."""
-    key = matching_keys(node.matching)
-    numbers, one_groups = number_groups(map(key, one.series))
-    many_groups = [numbers.get(key(labels), -1) for labels in many.series]
-    if len(numbers) < len(one_groups):
-        _refuse_many_on_one_side(node, many, one, one_groups, list(numbers))
-    if node.matching.many is Side.NEITHER:
-        _refuse_many_on_many_side(node, many, one, many_groups, one_groups)
+    what = ("partners", node.matching.on, node.matching.labels)
+    partners = KEPT.get(what, partial(_partners, node.matching), many.series, one.series)
+    if len(partners.keys) < len(partners.one_groups):
+        _refuse_many_on_one_side(node, many, one, partners.one_groups, partners.keys)
+    if node.matching.many is Side.NEITHER and partners.crowded:
+        _refuse_many_on_many_side(node, many, one, partners.many_groups, partners.one_groups)
+    return partners.many_rows, partners.one_rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Partners:
+    """Which series of two sides match: the match groups, the group of each series (-1 for none), the rows in pairs.
+
+    `crowded`: several series of the many are in one group.
+    """
+
+    keys: list[Labels]
+    one_groups: list[int]
+    many_groups: list[int]
+    many_rows: Indexes
+    one_rows: Indexes
+    crowded: bool
+
+
+def _partners(matching: Matching, many: tuple[Labels, ...], one: tuple[Labels, ...]) -> _Partners:
+    key = matching_keys(matching)
+    numbers, one_groups = number_groups(map(key, one))
+    many_groups = [numbers.get(key(labels), -1) for labels in many]
+    matched = [group for group in many_groups if group >= 0]
+    crowded = len(set(matched)) < len(matched)
     if len(numbers) == len(one_groups):
         groups = np.array(many_groups, dtype=np.int64)
         rows = np.flatnonzero(groups >= 0)
-        return rows, groups[rows]  # groups are numbered as their rows are
+        # groups are numbered as their rows are
+        return _Partners(list(numbers), one_groups, many_groups, rows, groups[rows], crowded)
     members: dict[int, list[int]] = {}
     for row, group in enumerate(one_groups):
         members.setdefault(group, []).append(row)
     found = [(row, other) for row, group in enumerate(many_groups) for other in members.get(group, ())]
     table = np.array(found, dtype=np.int64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+    return _Partners(list(numbers), one_groups, many_groups, table[:, 0], table[:, 1], crowded)
 
 
 def _crowded(groups: list[int], present: Mask, where: Mask) -> tuple[int, list[int]] | None:
@@ -186,9 +216,6 @@ def _refuse_many_on_one_side(node: Binary, many: Grid, one: Grid, groups: list[i
 
 
 def _refuse_many_on_many_side(node: Binary, many: Grid, one: Grid, groups: list[int], one_groups: list[int]) -> None:
-    matched = [group for group in groups if group >= 0]
-    if len(set(matched)) == len(matched):
-        return
     met = np.zeros((max(one_groups) + 1, many.present.shape[1]), dtype=np.bool_)
     np.logical_or.at(met, np.array(one_groups), one.present)
     crowd = _crowded(groups, many.present, met)
@@ -202,9 +229,9 @@ def _refuse_many_on_many_side(node: Binary, many: Grid, one: Grid, groups: list[
 
 
 def _refuse_same_result(node: Binary, series: tuple[Labels, ...], present: Mask) -> None:
-    numbers, groups = number_groups(series)
-    if len(numbers) == len(series):
+    if KEPT.get("distinct", distinct, series):
         return
+    numbers, groups = number_groups(series)
     crowd = _crowded(groups, present, np.ones((len(numbers), present.shape[1]), dtype=np.bool_))
     if crowd is not None:
         message = (
@@ -218,24 +245,30 @@ def _in_braces(labels: Labels) -> str:
 
 
 def _result_labels(
-    node: Binary, many: Grid, one: Grid, many_rows: Indexes, one_rows: Indexes, *, names_last: bool
+    node: Binary,
+    many_rows: Indexes,
+    one_rows: Indexes,
+    many: tuple[Labels, ...],
+    one: tuple[Labels, ...],
+    *,
+    names_last: bool,
 ) -> tuple[Labels, ...]:
     matching = node.matching
     keeps_name = node.operator in COMPARISONS and (names_last or not node.bool)
     if matching.many is Side.NEITHER:
         if matching.on:
             names = matching.labels if keeps_name else tuple(name for name in matching.labels if name not in METADATA)
-            return tuple(keep_labels(many.series[row], names) for row in many_rows.tolist())
+            return tuple(keep_labels(many[row], names) for row in many_rows.tolist())
         if keeps_name:
             if not matching.labels:
-                return tuple(many.series[row] for row in many_rows.tolist())
-            return tuple(many.series[row].without(*matching.labels) for row in many_rows.tolist())
-        bare = [drop_metadata(many.series[row]) for row in many_rows.tolist()]
+                return tuple(many[row] for row in many_rows.tolist())
+            return tuple(many[row].without(*matching.labels) for row in many_rows.tolist())
+        bare = [drop_metadata(many[row]) for row in many_rows.tolist()]
         return tuple(drop_labels(labels, matching.labels) for labels in bare) if matching.labels else tuple(bare)
-    base = [many.series[row] if keeps_name else drop_metadata(many.series[row]) for row in many_rows.tolist()]
+    base = [many[row] if keeps_name else drop_metadata(many[row]) for row in many_rows.tolist()]
     if not matching.include:
         return tuple(base)
     return tuple(
-        labels.with_({name: one.series[row].get(name, "") for name in matching.include})
+        labels.with_({name: one[row].get(name, "") for name in matching.include})
         for labels, row in zip(base, one_rows.tolist(), strict=True)
     )

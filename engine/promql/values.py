@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from engine.model.labels import METRIC_NAME, Labels, Sample
 from engine.promql.block import Times, Values
 from engine.promql.errors import EvaluationError
+from engine.promql.kept import KEPT
 from engine.promql.syntax import Span
 
 Mask = npt.NDArray[np.bool_]
@@ -42,11 +42,10 @@ class Grid:
 
     def compact(self) -> Grid:
         """Return this without rows that have no sample."""
-        rows: Mask = np.any(self.present, axis=1)
+        rows: Mask = self.present[:, 0] if self.present.shape[1] == 1 else np.any(self.present, axis=1)
         if rows.all():
             return self
-        unnamed = None if self.unnamed is None else self.unnamed[rows]
-        return Grid(tuple(compress(self.series, rows.tolist())), self.values[rows], self.present[rows], unnamed)
+        return self.rows(np.flatnonzero(rows))
 
     def rows(self, order: Indexes) -> Grid:
         """Return the rows named, in that order."""
@@ -59,7 +58,7 @@ class Grid:
 
         Raises EvaluationError where they have samples at the same instant.
         """
-        if len(set(series)) == len(series):
+        if KEPT.get("distinct", distinct, series):
             return Grid(series, self.values, self.present, self.unnamed)
         places: dict[Labels, int] = {}
         rows = np.fromiter((places.setdefault(labels, len(places)) for labels in series), np.int64, len(series))
@@ -79,7 +78,7 @@ class Grid:
         """Return this without metric names, as results of calculations are, or marked to lose them at the end."""
         if self.unnamed is not None:
             return Grid(self.series, self.values, self.present, np.ones_like(self.unnamed))
-        return self.relabelled(tuple(map(drop_metadata, self.series)), span)
+        return self.relabelled(KEPT.get("nameless", without_metadata, self.series), span)
 
     def named_at_last(self, span: Span) -> Grid:
         """Return this with names removed from the rows that were marked, now that the query is done."""
@@ -88,6 +87,16 @@ class Grid:
         pairs = zip(self.series, self.unnamed.tolist(), strict=True)
         series = tuple(drop_metadata(labels) if marked else labels for labels, marked in pairs)
         return Grid(series, self.values, self.present).relabelled(series, span)
+
+
+def distinct(series: tuple[Labels, ...]) -> bool:
+    """Return whether no two series are the same."""
+    return len(set(series)) == len(series)
+
+
+def without_metadata(series: tuple[Labels, ...]) -> tuple[Labels, ...]:
+    """Return the series without what says what they are."""
+    return tuple(map(drop_metadata, series))
 
 
 def joined(first: Grid, second: Grid) -> Grid:

@@ -18,6 +18,7 @@ OFFSET_LIMIT = 2**32
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 class Columns:
@@ -121,6 +122,18 @@ class Columns:
         places = np.repeat(blocks * BLOCK + low - (ends - lengths), lengths) + np.arange(total)
         times = np.repeat(self._base[blocks], lengths) + self._offsets[places]
         return counts, times, self._values[places]
+
+    def latest(self, ids: Ints, start: int, end: int) -> tuple[Mask, Ints, Floats] | None:
+        """Return which of `ids` have their newest sample in start < time <= end, and the times and values of all newest.
+
+        None when one has samples beyond `end`: then the newest is not the one asked for.
+        """
+        times = self.last[ids]
+        if times.size and int(times.max()) > end:
+            return None
+        blocks = self.current[ids]
+        places = blocks * BLOCK + np.maximum(self._count[blocks] - 1, 0)
+        return times > start, times, self._values[places]
 
     def _spread(self, ids: Ints, start: int, end: int) -> tuple[Ints, Ints]:
         """Return the blocks that may hold samples of the window, with the row in `ids` of each, oldest first per row."""
