@@ -53,24 +53,31 @@ class Narrator:
                 self.event(*line)
 
     def say(self, at: float, kind: str, text: str, style: str = "") -> None:
-        """Print one line; what is longer than the terminal is wide goes on below its text."""
-        from rich.table import Table
+        """Print one line; what is longer than the terminal is wide goes on below its text, and is one line in a log."""
         from rich.text import Text
 
-        line = Table.grid(padding=(0, 0))
-        line.add_column(no_wrap=True)
-        line.add_column(overflow="fold")
         head = Text(f"{at - self.zero:7.1f}s ", style="dim")
         head.append(f"{kind:<13}", style=STYLES.get(kind, "bold"))
-        line.add_row(head, Text(clean(text), style=style))
-        self.console.print(line)
+        self.line(head, Text(clean(text), style=style))
 
     def more(self, text: str, style: str = "dim") -> None:
         """Print a line that belongs to the one before."""
-        from rich.padding import Padding
         from rich.text import Text
 
-        self.console.print(Padding(Text(clean(text), style=style), (0, 0, 0, len(INDENT))))
+        self.line(Text(INDENT), Text(clean(text), style=style))
+
+    def line(self, head: Any, text: Any) -> None:
+        """Print a head and a text beside it."""
+        from rich.table import Table
+
+        if not self.console.is_terminal:
+            self.console.print(head + text, soft_wrap=True)
+            return
+        line = Table.grid(padding=(0, 0))
+        line.add_column(no_wrap=True)
+        line.add_column(overflow="fold")
+        line.add_row(head, text)
+        self.console.print(line)
 
     def entry(self, logged: Logged) -> None:
         """Print an entry of the record."""
