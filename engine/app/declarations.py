@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from engine.config.errors import ConfigError
-from engine.config.inventory import Inventory, InventoryError, fingerprint, load_inventory
+from engine.config.inventory import PLUGIN_AGE, Inventory, InventoryError, fingerprint, load_inventory
 from engine.config.runbooks import Loaded, load_runbooks
 from engine.config.settings import Settings
 from engine.controller import Declared
@@ -31,6 +33,7 @@ class Declarations:
         self.inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
         self.loaded = self.load(self.inventory)
         self._read_mark = self._mark
+        self._resolved: dict[str, tuple[str, ...]] = {}
         self._reading: threading.Thread | None = None
         self._fresh: tuple[Mark, Inventory, Loaded] | None = None
 
@@ -41,16 +44,22 @@ class Declarations:
         return loaded
 
     def mark(self) -> Mark:
-        """Return what changes when a file of the inventory does, and when one of a runbook or a playbook does."""
-        inventory, _ = fingerprint(self.settings.inventory)
-        rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks))
-        return inventory, rest
+        """Return what changes when a file of the inventory does, and when one of a runbook or a playbook does.
+
+        What a plugin or a script answers may change by itself: there the first part changes from time to time, too.
+        """
+        try:
+            inventory, plain = fingerprint(self.settings.inventory)
+            rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks))
+        except OSError as error:  # a file that vanished as we looked, or that we may not read
+            return str(error), str(error)
+        return inventory if plain else f"{inventory} {time.monotonic() // PLUGIN_AGE:.0f}", rest
 
     def current(self) -> Declared:
         """Return what is declared; what changed is read beside the loop and counts from a later tick on."""
         if self._fresh is not None:
             self._read_mark, self.inventory, self.loaded = self._fresh
-            self._fresh = None
+            self._fresh, self._resolved = None, {}
         if self._reading is None or not self._reading.is_alive():
             mark = self.mark()
             if mark != self._mark:
@@ -82,8 +91,19 @@ class Declarations:
         """Resolve the hosts of every step and render its variables; what cannot be is a refusal that says why."""
         if self.mark()[0] != self._read_mark[0]:
             return Preparation(refusal="the inventory changed and is not read yet: hosts may have come or gone")
+        values = self.values(runbook, incident, alert)
+        names = self.names(values)
+        try:
+            first = tuple(self.step(step, incident.target, values, names, always=False) for step in remedy.steps)
+            last = tuple(self.step(step, incident.target, values, names, always=True) for step in remedy.finally_)
+        except (TemplateError, InventoryError, LookupError) as error:
+            return Preparation(refusal=str(error))
+        return Preparation((*first, *last))
+
+    def values(self, runbook: Runbook, incident: Incident, alert: Alert | None) -> dict[str, object]:
+        """Return what the templates of a remedy may speak of."""
         suspect = incident.fault.suspect if incident.fault is not None else None
-        values: dict[str, object] = {
+        return {
             **runbook.params,
             "target": incident.target,
             "fault": {
@@ -99,25 +119,41 @@ class Declarations:
             },
             "host": dict(self.inventory.hosts.get(incident.target, {})),
         }
-        try:
-            first = tuple(self.step(step, incident.target, values, always=False) for step in remedy.steps)
-            last = tuple(self.step(step, incident.target, values, always=True) for step in remedy.finally_)
-        except (TemplateError, InventoryError, LookupError) as error:
-            return Preparation(refusal=str(error))
-        return Preparation((*first, *last))
 
-    def step(self, step: Step, target: str, values: Mapping[str, object], *, always: bool) -> PlannedStep:
+    def names(self, values: Mapping[str, Any]) -> dict[str, object]:
+        """Return the values that a pattern of hosts may be made of: of what metrics say, the exact names of hosts alone.
+
+        A label that says `all`, or `~.*`, would otherwise choose the hosts.
+        """
+        fault, alert, known = values["fault"], values["alert"], self.inventory.fleet.targets
+        labels = {name: label for name, label in alert["labels"].items() if label in known}
+        named = {name: value for name, value in fault.items() if name != "culprit" or value in known}
+        return {**values, "fault": named, "alert": {**alert, "labels": labels}}
+
+    def step(
+        self, step: Step, target: str, values: Mapping[str, object], names: Mapping[str, object], *, always: bool
+    ) -> PlannedStep:
         """Return one step; raises LookupError for a pattern that matches no host: that never means all."""
-        hosts: tuple[str, ...] = (target,)
-        if step.hosts is not None:
-            pattern = render_text(step.hosts, values)
-            hosts = self.inventory.resolve(pattern)
-            if not hosts:
-                raise LookupError(f"the pattern {pattern!r} of {step.playbook} matches no host")
+        hosts = (target,) if step.hosts is None else self.hosts(step.hosts, step.playbook, names)
         variables = render_tree(dict(step.vars), values)
         known = variables.items() if isinstance(variables, Mapping) else ()
         given = {name: value for name, value in known if value is not None}  # the role then says what it needs
         return PlannedStep(step.playbook, hosts, given, step.timeout, always=always)
+
+    def hosts(self, template: str, playbook: str, names: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the hosts of a pattern, asking Ansible but once; raises LookupError when there is none."""
+        try:
+            pattern = render_text(template, names)
+        except TemplateError as error:
+            message = (
+                f"hosts {template!r} of {playbook}: {error} (what a metric says counts only as a host's exact name)"
+            )
+            raise LookupError(message) from error
+        if pattern not in self._resolved:
+            self._resolved[pattern] = self.inventory.resolve(pattern)
+        if not self._resolved[pattern]:
+            raise LookupError(f"the pattern {pattern!r} of {playbook} matches no host")
+        return self._resolved[pattern]
 
 
 def own_names() -> frozenset[str]:
