@@ -14,10 +14,10 @@ from engine.model.execution import Execution, ExecutionState, TaskEvent
 from engine.model.incident import Attempt, Incident, IncidentState
 from engine.model.standing import Lock, Pause, Request, Standing
 from engine.records import opening, writes
-from engine.records.alerts import StandingAlerts
 from engine.records.errors import RecordError
 from engine.records.rows import from_row
-from engine.records.schema import attempts, events, executions, fleet, incidents, locks, meta, pauses, requests
+from engine.records.schema import attempts, events, executions, incidents, locks, meta, pauses, requests
+from engine.records.seen import LastSeen
 from engine.records.trouble import guarded
 
 DAY = 86_400.0
@@ -38,7 +38,7 @@ class Record:
     def __init__(self, where: str | Path, *, read_only: bool = False) -> None:
         url = opening.address(where)
         self.read_only = read_only
-        self.alerts = StandingAlerts()
+        self.seen = LastSeen()
         self.place = url.render_as_string(hide_password=True)
         with guarded(url.database or self.place):
             self.database = opening.connect(url, read_only=read_only)
@@ -80,9 +80,10 @@ class Record:
         """Return one consistent reading of everything a tick needs."""
         with self.reading() as connection:
             version, last_tick = connection.execute(select(meta.c.version, meta.c.last_tick)).one()
+            seen = self.seen.read(connection, version)
             return Standing(
                 version=version,
-                alerts=self.alerts.read(connection, version),
+                alerts=seen.alerts,
                 incidents=recent(connection, now),
                 attempts=many(
                     connection,
@@ -110,17 +111,17 @@ class Record:
                     select(requests).where(requests.c.finished.is_(False)).order_by(requests.c.at, requests.c.id),
                 ),
                 last_tick=last_tick,
-                fleet=frozenset(connection.execute(select(fleet.c.name)).scalars()),
+                fleet=seen.fleet,
             )
 
     def commit(self, change: Change) -> bool:
         """Store the change durably if the record still is at its version and its targets are free; return whether it was."""
         try:
             with self.writing() as connection:
-                writes.store(connection, change, self.alerts)
+                writes.store(connection, change, self.seen)
         except writes.LostError:
             return False
-        self.alerts.committed(change)
+        self.seen.committed(change)
         return True
 
     def follow(self, execution: str) -> int:

@@ -13,7 +13,6 @@ from engine.model.decision import Change
 from engine.model.execution import Execution, TaskEvent
 from engine.model.standing import Lock, Pause, Request
 from engine.records import chain
-from engine.records.alerts import StandingAlerts
 from engine.records.rows import to_row
 from engine.records.schema import (
     attempts,
@@ -27,19 +26,20 @@ from engine.records.schema import (
     pauses,
     requests,
 )
+from engine.records.seen import LastSeen
 
 
 class LostError(Exception):
     """The record moved on, or a target is another's: nothing of the change may stay."""
 
 
-def store(connection: Connection, change: Change, standing: StandingAlerts) -> None:
+def store(connection: Connection, change: Change, seen: LastSeen) -> None:
     """Write all of a change; raises LostError when the record is not at its version or a target is not free."""
     moved = update(meta).where(meta.c.version == change.version).values(version=change.version + 1)
     if connection.execute(moved).rowcount != 1:
         raise LostError
     if change.alerts is not None:
-        standing.write(connection, change)
+        seen.write(connection, change)
         connection.execute(update(meta).values(last_tick=float(change.at)))
     if change.incident is not None:
         upsert(connection, incidents, row(change.incident, incidents), "id")

@@ -1,4 +1,4 @@
-"""What stands is read once and written where it changed: nobody can tell."""
+"""What the last tick saw is read once and written where it changed: nobody can tell."""
 
 from __future__ import annotations
 
