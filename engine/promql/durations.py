@@ -45,7 +45,7 @@ def seconds(node: Expression, step: float | None = None, reach: float | None = N
 
 def _arithmetic(node: Binary, left: float, right: float) -> float:
     if right == 0 and node.operator in {"/", "%"}:
-        raise NoDurationError("division by zero in a duration", node)
+        raise NoDurationError(f"{'division' if node.operator == '/' else 'modulo'} by zero in a duration", node)
     try:
         match node.operator:
             case "+":
@@ -73,4 +73,10 @@ def milliseconds(duration: Duration, step: int, reach: int) -> int:
     value = seconds(duration, step / 1000, reach / 1000)
     if value is None or not math.isfinite(value):
         raise NoDurationError("duration out of range", duration)
-    return round(value * 1000)
+    return whole_milliseconds(value)
+
+
+def whole_milliseconds(value: float) -> int:
+    """Return the whole milliseconds in so many seconds, as Prometheus counts them: nanoseconds, rounded, come first."""
+    nanoseconds = round(value * 1e9)
+    return nanoseconds // 1_000_000 if nanoseconds >= 0 else -(-nanoseconds // 1_000_000)

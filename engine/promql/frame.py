@@ -176,7 +176,7 @@ class Frame:
         except NoDurationError as wrong:
             raise EvaluationError(str(wrong), wrong.node.span) from None
         if positive and value <= 0:
-            raise EvaluationError("a duration here must be greater than 0", duration.span)
+            raise EvaluationError("a duration must be greater than 0", duration.span)
         return value
 
     def moments(self, offset: Duration, at: int | Edge | None) -> Times:

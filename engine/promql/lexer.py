@@ -35,7 +35,7 @@ DURATION = re.compile(r"(?:[0-9]+(?:ms|[smhdwy]))+")
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 NAME_IN_BRACKETS = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # there, a colon stands between range and step
 WORD = re.compile(r"\w")
-SYMBOL = re.compile(r"==|=~|!=|!~|>=|<=|[-+*/%^=<>@(){}\[\],:]")
+SYMBOL = re.compile(r"==|=~|!=|!~|>=|<=|</|>/|[-+*/%^=<>@(){}\[\],:]")
 CLOSED_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`[^`]*`')
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from engine.promql.block import Matcher, MatchOperator
 from engine.promql.check import AGGREGATIONS, check, known_function
-from engine.promql.durations import NoDurationError, seconds
+from engine.promql.durations import NoDurationError, seconds, whole_milliseconds
 from engine.promql.errors import ParseError, shown
 from engine.promql.lexer import Kind, Token, tokenize
 from engine.promql.literals import LONGEST_DURATION, read_duration
@@ -73,6 +75,8 @@ def _bound_depth(tree: Expression, text: str) -> None:
 class Parser(MatchingCursor):
     """The rules of the grammar, a method each."""
 
+    in_duration = False
+
     def expression(self, floor: int = 0) -> Expression:
         """Read an expression whose operators bind at least as tightly as `floor`."""
         self.depth += 1
@@ -114,6 +118,8 @@ class Parser(MatchingCursor):
         word = token.text.lower()
         if word in PRECEDENCE and token.kind in {Kind.SYMBOL, Kind.NAME}:
             return word
+        if self.sees("</", ">/"):
+            raise self.error(f"{token.text} trims native histograms, which are not kept here", self.here())
         if self.sees("="):
             raise self.error("'=' compares labels within {}; values are compared with ==", (token.start, token.end))
         return None
@@ -164,6 +170,8 @@ class Parser(MatchingCursor):
         word = token.text.lower()
         if word in {"inf", "nan"}:
             return NumberLiteral(math.inf if word == "inf" else math.nan, (token.start, token.end))
+        if self.in_duration and word in {"min", "max"}:
+            return Call(f"{word}_of", self.arguments(), (token.start, self.behind))
         if word in AGGREGATIONS and (self.sees("(") or self.sees_word("by", "without")):
             return self.aggregation(token, word)
         if self.sees("("):
@@ -273,7 +281,16 @@ class Parser(MatchingCursor):
     def duration(self, *, positive: bool) -> Duration:
         """Read a span of time: a constant in milliseconds, or an expression over step() and range()."""
         start = self.token.start
-        return self.as_duration(self.expression(), (start, self.behind), positive=positive)
+        with self.within_duration():
+            node = self.expression()
+        return self.as_duration(node, (start, self.behind), positive=positive)
+
+    @contextmanager
+    def within_duration(self) -> Iterator[None]:
+        """Read `min` and `max` as the lesser and the greater of two durations."""
+        around, self.in_duration = self.in_duration, True
+        yield
+        self.in_duration = around
 
     def as_duration(self, node: Expression, span: Span, *, positive: bool) -> Duration:
         """Return `node` as a span of time: a constant where it is one."""
@@ -286,9 +303,9 @@ class Parser(MatchingCursor):
         exact = read_duration(self.text[slice(*span)])
         if exact is None and not math.isfinite(value):
             raise self.error("duration out of range", span)
-        milliseconds = round(value * 1000) if exact is None else exact
+        milliseconds = whole_milliseconds(value) if exact is None else exact
         if positive and milliseconds <= 0:
-            raise self.error("a duration here must be greater than 0", span)
+            raise self.error("a duration must be greater than 0", span)
         if abs(milliseconds) > LONGEST_DURATION:
             raise self.error("duration out of range", span)
         return milliseconds
@@ -301,10 +318,13 @@ class Parser(MatchingCursor):
         while self.sees("-", "+"):
             minuses += self.take().text == "-"
         if not (
-            self.token.kind is Kind.NUMBER or self.sees("(") or self.sees_word("step", "range", "min_of", "max_of")
+            self.token.kind is Kind.NUMBER
+            or self.sees("(")
+            or self.sees_word("step", "range", "min_of", "max_of", "min", "max")
         ):
             raise self.unexpected("a duration, such as 5m")
-        inner = self.head()
+        with self.within_duration():
+            inner = self.head()
         node = self.signed(inner, minuses, sign_start)
         offset = self.as_duration(node, (sign_start, self.behind), positive=False)
         inner_head = head.selector if isinstance(head, RangeSelector) else head

@@ -31,12 +31,18 @@ from engine.promql.parser import Parser
 
 TOLERANCE = 1e-6
 SMALLEST_NORMAL = 2.2250738585072014e-308
-INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))? instant (?:at (\S+) )?(.+)")
-RANGE = re.compile(r"eval(?:_(fail|warn|info))? range from (\S+) to (\S+) step (\S+?) (.+)")
-LOAD = re.compile(r"load(_with_nhcb)? (\S+)")
-REPEATED = re.compile(r"(.+?)(?:([+-])(.+?))?x(\d+)", re.IGNORECASE)
+INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(\S+)\s+)?(.+)")
+RANGE = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+range\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)\s+(.+)")
+COURSE = re.compile(r"vector\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)")
+LOAD = re.compile(r"load(_with_nhcb)?\s+(\S+)")
+COMMAND = re.compile(r"(load|eval|clear)")
+NUMBER = r"(?:0x[0-9a-f]+(?!x)|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)"
+REPEATED = re.compile(rf"([+-]?{NUMBER})(?:([+-])({NUMBER}))?x(\d+)", re.IGNORECASE)
+LABELS_FOLLOW = re.compile(r"(?<!\})[ \t]+\{(?!\{)")
+IGNORED = frozenset({"warn", "no_warn", "info", "no_info"})
 NATIVE = "native histograms"
 INFO = "info()"
+STARTS = "start timestamps"
 
 
 @dataclass
@@ -58,18 +64,18 @@ class Verdict:
 
 def commands(text: str) -> Iterator[Command]:
     current: Command | None = None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         bare = line.strip()
         if not bare or bare.startswith("#"):
             if not bare and current is not None:
                 yield current
                 current = None
             continue
-        if re.match(r"(load|eval|clear)", line):
+        if current is None or COMMAND.match(line):  # a command begins a paragraph, or a line
             if current is not None:
                 yield current
             current = Command(number, bare)
-        elif current is not None:
+        else:
             current.body.append(bare)
     if current is not None:
         yield current
@@ -85,15 +91,19 @@ def read_labels(text: str) -> Labels:
 def split_series(line: str) -> tuple[str, str]:
     """Cut a line into the series and its values."""
     quoted = ""
+    escaped = False
     depth = 0
     for place, letter in enumerate(line):
-        if quoted:
-            quoted = "" if letter == quoted and line[place - 1] != "\\" else quoted
-        elif letter in "\"'":
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = letter == "\\" and quoted != "`"
+            quoted = "" if letter == quoted else quoted
+        elif letter in "\"'`":
             quoted = letter
         elif letter in "{}":
             depth += 1 if letter == "{" else -1
-        elif letter in " \t" and depth == 0:
+        elif letter in " \t" and depth == 0 and not LABELS_FOLLOW.match(line, place):
             return line[:place], line[place:].strip()
     return line, ""
 
@@ -106,15 +116,20 @@ def read_values(text: str) -> list[float | None]:
             values += [None] * (int(item[2:]) if item.startswith("_x") else 1)
         elif item.startswith("stale"):
             values += [STALE] * (int(item.removeprefix("stalex")) + 1 if "x" in item else 1)
-        elif found is not None and not item.lower().startswith("0x"):
-            first, sign, step, count = found.groups()
-            change = (float(step) if sign == "+" else -float(step)) if step else 0.0
-            values += [float(first) + change * place for place in range(int(count) + 1)]
         elif found is not None:  # 0x59 is sixty zeros, not a hexadecimal number
-            values += [0.0] * (int(found.group(4)) + 1)
+            first, sign, step, count = found.groups()
+            change = read_signed(sign + step) if step else 0.0
+            values += [
+                read_signed(first) + change * place if change else read_signed(first) for place in range(int(count) + 1)
+            ]
         else:
-            values.append(float(read_number(item.lstrip("+-")) * (-1 if item.startswith("-") else 1)))
+            values.append(read_signed(item))
     return values
+
+
+def read_signed(text: str) -> float:
+    value = read_number(text.lstrip("+-"))
+    return -value if text.startswith("-") else value
 
 
 def read_time(text: str) -> int:
@@ -137,28 +152,48 @@ def close(expected: float, found: float) -> bool:
 
 
 class Script:
-    """One file, run from the top; loaded samples stay until `clear`."""
+    """One file, run from the top; loaded samples stay until `clear`.
 
-    def __init__(self) -> None:
+    With `names_last`, metric names are removed at the end of a query, as Prometheus has it where it runs its own files.
+    """
+
+    def __init__(self, *, names_last: bool = False) -> None:
+        self.names_last = names_last
         self.clear()
 
     def clear(self) -> None:
         self.memory = Memory()
         self.native: set[Labels] = set()
+        self.started: set[Labels] = set()
 
     def run(self, path: Path) -> Iterator[Verdict]:
-        for command in commands(path.read_text()):
-            if command.head == "clear":
-                self.clear()
-            elif (found := LOAD.fullmatch(command.head)) is not None:
-                self.load(command, read_time(found.group(2)), nhcb=found.group(1) is not None)
-            else:
-                yield self.judge(command)
+        """Yield what became of each case, and of each other command that could not be followed."""
+        for command in commands(path.read_text(encoding="utf-8", errors="surrogateescape")):
+            try:
+                verdict = self.follow(command)
+            except Exception as wrong:  # noqa: BLE001  (one case that breaks the evaluator or the runner is one failure)
+                verdict = Verdict(command.line, command.head, "failed", f"{type(wrong).__name__}: {wrong}")
+            if verdict is not None:
+                yield verdict
+
+    def follow(self, command: Command) -> Verdict | None:
+        if command.head == "clear":
+            return self.clear()
+        found = LOAD.fullmatch(command.head)
+        if found is not None:
+            return self.load(command, read_time(found.group(2)), nhcb=found.group(1) is not None)
+        return self.judge(command)
 
     def load(self, command: Command, step: int, *, nhcb: bool) -> None:
+        starts = False
         for line in command.body:
             name, points = split_series(line)
+            if name.endswith("@st"):  # when counters began: for all series below, or for one
+                starts = starts or name == "@st"
+                self.started |= {read_labels(name.removesuffix("@st"))} if name != "@st" else set()
+                continue
             labels = read_labels(name)
+            self.started |= {labels} if starts else set()
             if nhcb and (base := re.fullmatch("(.+)_bucket", labels.get("__name__", ""))):
                 self.native.add(labels.without("le").with_({"__name__": base.group(1)}))
             if "{{" in points:
@@ -174,7 +209,7 @@ class Script:
         reason = self.out_of_scope(spec)
         if reason is not None:
             return Verdict(command.line, spec.query, "skipped", reason)
-        why = spec.compare(self.memory)
+        why = spec.compare(self.memory, names_last=self.names_last)
         return Verdict(command.line, spec.query, "failed" if why else "passed", why or "")
 
     def out_of_scope(self, spec: Expectation) -> str | None:
@@ -182,16 +217,15 @@ class Script:
             return NATIVE
         try:
             tree = parse(spec.query)
-        except ParseError:
-            return None
+        except ParseError as wrong:
+            return NATIVE if "native histograms" in wrong.message and not spec.fails else None
         for remark in unsupported(tree):
             return INFO if remark.message.startswith("info") else NATIVE
-        reads_native = any(
-            all(admits(matcher, labels) for matcher in each.matchers)
-            for each in selectors(tree)
-            for labels in self.native
-        )
-        return NATIVE if reads_native else None
+        for reason, unread in ((NATIVE, self.native), (STARTS, self.started)):
+            for each in selectors(tree):
+                if any(all(admits(matcher, labels) for matcher in each.matchers) for labels in unread):
+                    return reason
+        return None
 
 
 class Expectation:
@@ -209,13 +243,13 @@ class Expectation:
         ranged = RANGE.fullmatch(command.head)
         if instant is not None:
             old, at, self.query = instant.groups()
-            self.times = [read_time(at or "0")]
+            self.ends = (read_time(at or "0"), read_time(at or "0"))
             self.step = 0
         else:
             assert ranged is not None, command.head
             old, start, end, step, self.query = ranged.groups()
             self.step = read_time(step)
-            self.times = list(range(read_time(start), read_time(end) + 1, self.step))
+            self.ends = (read_time(start), read_time(end))
         self.is_range = ranged is not None and instant is None
         self.fails = old == "fail"
         self.ordered = old == "ordered"
@@ -223,10 +257,14 @@ class Expectation:
             self.read(line)
 
     def read(self, line: str) -> None:
-        if not line.startswith("expect "):
+        first, _, after = line.partition(" ")
+        if first in {"expected_fail_message", "expected_fail_regexp"}:
+            what, rest = "fail", ("msg:" if first.endswith("message") else "regex:") + after
+        elif first == "expect":
+            what, _, rest = after.strip().partition(" ")
+        else:
             self.lines.append(line)
             return
-        what, _, rest = line.removeprefix("expect ").partition(" ")
         rest = rest.strip()
         if what == "fail":
             self.fails = True
@@ -239,17 +277,20 @@ class Expectation:
         elif what == "string":
             self.text = read_string(rest)
         elif what == "range":
-            start, _, step = re.fullmatch(r"vector from (\S+) to (\S+) step (\S+)", rest).groups()  # type: ignore[union-attr]
-            self.course = (read_time(start), read_time(step))
+            found = COURSE.fullmatch(rest)
+            assert found is not None, line
+            self.course = (read_time(found.group(1)), read_time(found.group(3)))
+        elif what not in IGNORED:
+            raise ValueError(f"not understood: {line}")
 
-    def compare(self, memory: Memory) -> str | None:
+    def compare(self, memory: Memory, *, names_last: bool) -> str | None:
         """Return what is wrong; None when nothing is."""
         try:
             tree = parse(self.query)
             if self.is_range:
-                result = evaluate_range(tree, memory, self.times[0], self.times[-1], self.step)
+                result = evaluate_range(tree, memory, *self.ends, self.step, names_last=names_last)
             else:
-                result = evaluate(tree, memory, self.times[0])
+                result = evaluate(tree, memory, self.ends[0], names_last=names_last)
         except (ParseError, EvaluationError) as wrong:
             return self.judge_error(wrong)
         if self.fails:
@@ -258,9 +299,9 @@ class Expectation:
             case Text(value=value):
                 return None if value == self.text else f"{value!r} for {self.text!r}"
             case Scalar(value=value):
-                return (
-                    None if close(float(read_values(self.lines[0])[0] or 0), value) else f"{value} for {self.lines[0]}"
-                )
+                wanted = self.expected()
+                first = wanted[0][1][0] if len(wanted) == 1 and wanted[0][1] else None
+                return None if first is not None and close(first, value) else f"{value} for {self.lines}"
             case Vector():
                 return self.judge_vector(result)
             case Matrix():
@@ -279,9 +320,10 @@ class Expectation:
         found = []
         for line in self.lines:
             name, values = split_series(line)
-            if not values:  # a bare number, the value of a scalar over time
-                name, values = "{}", name
-            found.append((read_labels(name), read_values(values)))
+            try:  # a bare number is the value of a scalar
+                found.append((Labels(), read_values(line)))
+            except ValueError:
+                found.append((read_labels(name), read_values(values)))
         return found
 
     def judge_vector(self, result: Vector) -> str | None:
@@ -298,7 +340,7 @@ class Expectation:
         return None
 
     def judge_matrix(self, result: Matrix) -> str | None:
-        start, step = self.course or (self.times[0], self.step)
+        start, step = self.course or (self.ends[0], self.step)
         wanted = {
             labels: {start + place * step: value for place, value in enumerate(values) if value is not None}
             for labels, values in self.expected()

@@ -36,7 +36,7 @@ def failures(path: Path, verdicts: list[Verdict]) -> str:
 
 
 def test_every_upstream_case_in_scope_passes(upstream: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    verdicts = list(Script().run(upstream))
+    verdicts = list(Script(names_last=True).run(upstream))
     with capsys.disabled():
         print(f"\n{upstream.name}: {told(verdicts)}", end=" ")
     assert verdicts, f"{upstream} holds no case"
@@ -52,6 +52,6 @@ def test_the_upstream_cases_are_there(pytestconfig: pytest.Config) -> None:
 
 @pytest.mark.parametrize("path", sorted(OWN.glob("*.test")), ids=lambda path: path.name)
 def test_every_own_case_passes(path: Path) -> None:
-    verdicts = list(Script().run(path))
+    verdicts = list(Script(names_last=path.stem.startswith("names_last")).run(path))
     assert verdicts
     assert {verdict.outcome for verdict in verdicts} == {"passed"}, "\n" + failures(path, verdicts)
