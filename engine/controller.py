@@ -91,7 +91,7 @@ class Controller:
         the race has no effect.
         """
         now = self.clock.now()
-        standing = self.records.standing(now)
+        standing = self.standing(now)
         reports = self.reports(standing, now)
         self.write_rules(self.declared().catalog, now)
         look = self.look(now, standing, reports)
@@ -108,7 +108,7 @@ class Controller:
     ) -> Look:
         """Return what is to be seen and what a tick would commit; looking changes nothing."""
         now = self.clock.now() if now is None else now
-        standing = self.records.standing(now) if standing is None else standing
+        standing = self.standing(now) if standing is None else standing
         declared = self.declared()
         answers = self.answer(triggers(declared.catalog), now)
         alerts = detect(answers, declared.catalog, declared.fleet, standing, now, render_annotation)
@@ -129,6 +129,19 @@ class Controller:
             automatic=self.automatic,
         )
         return Look(standing, scene, plan(scene, standing))
+
+    def standing(self, now: float) -> Standing:
+        """Return what stands in the record, the ends of pauses told in steady time.
+
+        People end a pause by the wall clock. Where that was set back, a pause of half an hour would have ended before it
+        began; where it was set forward, a pause lasts longer than was said rather than shorter.
+        """
+        behind = max(0.0, now - self.clock.wall())
+        standing = self.records.standing(now - behind)
+        pauses = tuple(
+            pause if pause.until is None else replace(pause, until=pause.until + behind) for pause in standing.pauses
+        )
+        return replace(standing, pauses=pauses)
 
     def answer(self, queries: Sequence[Query], now: float) -> dict[str, Answer]:
         """Return the answers by the text of their expressions."""
@@ -177,7 +190,7 @@ class Controller:
 
     def jump(self, now: float, interval: float) -> float:
         """Return by how much the wall clock left the steady one; what jumped is held for two intervals."""
-        offset = self.clock.wall() - now
+        offset = self.clock.wall() - self.clock.now()  # both of this moment: a tick that takes long is no jump
         if self._offset is not None and abs(offset - self._offset) > interval:
             self._jump, self._jumped_at = offset - self._offset, now
             log.warning("the wall clock jumped", seconds=round(self._jump, 1))
@@ -232,6 +245,7 @@ class Collector:
         self.clock = clock
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._failing: dict[int, str] = {}
 
     def once(self) -> None:
         """Collect from every source once, side by side, and return when all have come back."""
@@ -264,5 +278,16 @@ class Collector:
     def _collect(self, source: Source) -> None:
         try:
             self.samples.append(source.collect(self.clock.now()))
-        except Exception:
-            log.exception("collection failed", source=type(source).__name__)
+        except Exception as error:  # noqa: BLE001  a source outlives whatever one collection meets
+            self._fail(source, error)
+        else:
+            if self._failing.pop(id(source), None) is not None:
+                log.info("collecting again", source=type(source).__name__)
+
+    def _fail(self, source: Source, error: Exception) -> None:
+        """Log why a source gave nothing, unless it was the same the last time; a full disk needs no traceback."""
+        what = f"{type(error).__name__}: {error}"
+        if self._failing.get(id(source)) != what:
+            ours = not isinstance(error, OSError)
+            log.error("collection failed", source=type(source).__name__, error=what, exc_info=error if ours else None)
+        self._failing[id(source)] = what
