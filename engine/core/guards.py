@@ -306,10 +306,7 @@ def healthy(member: Target, case: Case) -> bool:
         return False
     if any(lock.target == member.name for lock in case.standing.locks):
         return False
-    return not any(
-        incident.target == member.name and incident.state.live and incident.id != case.incident.id
-        for incident in case.standing.incidents
-    )
+    return not any(incident.target == member.name and incident.state.live for incident in case.standing.incidents)
 
 
 def require(case: Case) -> Verdict:

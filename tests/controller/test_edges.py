@@ -397,3 +397,57 @@ def test_a_released_lock_lets_no_second_run_onto_a_host_where_one_goes_on() -> N
     house.run(5)
     assert [each.target for each in house.records.executions.values()] == ["web-1", "web-2"]
     assert not house.controller.tick().lost
+
+
+def test_an_incident_whose_cause_shows_later_waits_for_it_as_a_symptom() -> None:
+    house = House(
+        runbook("slow", expr="slow", resource="latency", guards=Guards(cooldown=0.0)),
+        runbook("node", mode=Mode.SHADOW),
+        hosts=("web-1", "lb"),
+        depends_on={"lb": ("web-1",)},
+    )
+    house.records.pause(Pause("host:lb", "ann", "", house.clock.now(), house.clock.now() + 5.0))
+    house.breaks("lb", "slow")
+    house.run(2)
+    house.breaks("web-1")
+    house.run(10)
+    assert house.incident("lb").code == "symptom"
+    assert "node of web-1" in house.incident("lb").reason
+    assert not house.executor.started
+
+
+def test_what_was_escalated_is_not_over_while_its_trigger_fires_whatever_its_verification_says() -> None:
+    house = House(runbook(remedies=(), verify="fine"))
+    house.world.true["fine"] = {"web-1"}
+    house.breaks("web-1")
+    house.run(20)
+    assert house.incident("web-1").state is IncidentState.ESCALATED
+    house.mended("web-1")
+    house.run(5)
+    assert house.incident("web-1").state is IncidentState.SELF_HEALED
+
+
+def test_a_trigger_that_was_seen_false_may_open_again_before_its_range_has_passed() -> None:
+    house = House(runbook(longest_range=100.0))
+    house.breaks("web-1")
+    house.run(15)
+    assert house.incident("web-1").state is IncidentState.RESOLVED
+    assert house.incident("web-1").trigger_cleared
+    house.breaks("web-1")
+    house.run(3)
+    assert house.incident("web-1").reopened == 1
+
+
+def test_a_trigger_that_cannot_be_seen_is_not_taken_for_cleared() -> None:
+    house = House(runbook(longest_range=20.0, verify="fine"))
+    house.mends = False
+    house.world.true["fine"] = {"web-1"}
+    house.breaks("web-1")
+    while not house.incidents or house.incidents[0].state is not IncidentState.RESOLVED:
+        house.run(1)
+    house.world.broken.add("down")
+    house.run(5)
+    assert not house.incident("web-1").trigger_cleared
+    house.world.broken.clear()
+    house.run(3)
+    assert house.incident("web-1").reopened == 0

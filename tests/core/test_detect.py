@@ -157,3 +157,11 @@ def test_labels_are_data_whatever_they_say() -> None:
     (alert,) = look(runbook(expr="x{y='{}'} > 0"), (), START, answer)
     assert alert.labels["path"] == nasty["path"]
     assert "= 1," in alert.condition
+
+
+def test_an_alert_keeps_firing_for_just_as_long_as_it_was_told() -> None:
+    book = runbook(expr="x > 0", keep_firing_for=2.0)
+    fired = look(book, (), START, answer_of("x > 0", {"a"}, {"a"}))
+    well = answer_of("x > 0", set(), {"a"})
+    assert look(book, fired, START + 1.9, well)[0].state is AlertState.FIRING
+    assert look(book, fired, START + 2.0, well)[0].state is AlertState.RESOLVED

@@ -229,7 +229,14 @@ def test_what_is_required_must_be_true_of_the_target_itself(
 
 def test_the_same_fault_elsewhere_right_after_a_remedy_is_a_common_cause() -> None:
     book = runbook(within=60.0)
-    for ago, elsewhere, allowed in [(5, True, False), (59, True, False), (90, True, True), (5, False, True)]:
+    for ago, elsewhere, allowed in [
+        (0, True, False),
+        (5, True, False),
+        (59, True, False),
+        (60, True, True),
+        (90, True, True),
+        (5, False, True),
+    ]:
         attempt = attempt_of(1, "web-1" if elsewhere else "web-0", ago + 1)
         incident = incident_of("web-0", opened_at=NOW)
         case = case_of(book, incident=incident, standing=Standing(attempts=(attempt,)))
