@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from engine.model.standing import Standing
 from engine.model.target import Fleet
 from engine.model.truth import Answer, Query
 from engine.ports import Clock, Evaluator, Executor, Records, Samples, Source
+from engine.promql import STALE
 from engine.templates import render_annotation
 
 ROUNDS = 3
@@ -80,6 +82,7 @@ class Controller:
         self.samples = samples
         self.declared = declared
         self.automatic = automatic
+        self._recorded: frozenset[Labels] = frozenset()
         self._offset: float | None = None
         self._jump = 0.0
         self._jumped_at = 0.0
@@ -178,15 +181,18 @@ class Controller:
                 pass
 
     def write_rules(self, catalog: Catalog, now: float) -> None:
-        """Evaluate the recording rules and write their results back as ordinary series."""
-        if not catalog.recording:
+        """Evaluate the recording rules and write their results back as ordinary series; one that ended is marked so."""
+        if not catalog.recording and not self._recorded:
             return
         answers = self.answer(tuple(Query(rule.expr) for rule in catalog.recording), now)
         series: dict[Labels, float] = {}
         for rule in catalog.recording:
             for sample in answers[rule.expr].samples:
                 series[sample.labels.with_({**rule.labels, METRIC_NAME: rule.record})] = sample.value
+        recorded = frozenset(series)
+        series.update(dict.fromkeys(self._recorded - recorded, STALE))
         self.samples.append(Batch(now, tuple(series), tuple(series.values())))
+        self._recorded = recorded
 
     def jump(self, now: float, interval: float) -> float:
         """Return by how much the wall clock left the steady one; what jumped is held for two intervals."""
@@ -247,13 +253,14 @@ class Collector:
         self._threads: list[threading.Thread] = []
         self._failing: dict[int, str] = {}
 
-    def once(self) -> None:
-        """Collect from every source once, side by side, and return when all have come back."""
+    def once(self, patience: float | None = None) -> None:
+        """Collect from every source once, side by side; return when all have come back, or after `patience` seconds."""
         threads = [threading.Thread(target=self._collect, args=(paced.source,), daemon=True) for paced in self.sources]
         for thread in threads:
             thread.start()
+        end = None if patience is None else time.monotonic() + patience
         for thread in threads:
-            thread.join()
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
 
     def start(self) -> None:
         """Begin to collect."""

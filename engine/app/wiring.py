@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engine.samples.store import SampleStore
 
 FRESH_INTERVALS = 3.0
-"""So many intervals old a sample may be and still say what is the case."""
+"""So many intervals (of the slowest source) old a sample may be and still say what is the case."""
 
 
 class AppError(Exception):
@@ -125,10 +125,15 @@ class App:
     @cached_property
     def samples(self) -> SampleStore:
         """The samples, to be written by the one engine that ticks. Raises SamplesLocked."""
+        from engine.promql.evaluate import LOOKBACK
         from engine.samples.store import SampleStore
 
         store = SampleStore(self.settings.samples, retention=self.settings.retention)
         self._closing.append(store.close)
+        try:
+            store.end_series(LOOKBACK / 1000)
+        except OSError as error:  # a full disk: then nothing can be collected either, and nothing is judged
+            self.trouble(str(error))
         return store
 
     def read_samples(self) -> SampleStore:
@@ -189,6 +194,7 @@ class App:
         store = self.samples
         collector = self.collector(store)
         controller = self.controller(store)
+        collector.once(patience=self.settings.interval)  # what was firing is not unknown for want of a first look
         collector.start()
         try:
             controller.watch(self.settings.interval, seen or (lambda _: None), stop)

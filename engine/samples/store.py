@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from engine.model.labels import Batch, Labels
-from engine.promql.block import Block, Matcher, only_last
+from engine.promql.block import STALE, Block, Matcher, is_stale, only_last
 from engine.samples.columns import NONE, Columns, Floats, Ints
 from engine.samples.index import Index
 from engine.samples.journal import Journal, SamplesFull, SamplesLocked, Segment
@@ -271,6 +271,23 @@ class SampleStore:
         if number == NEW_LIST:
             segment.lists[key] = len(segment.lists)
         return segment.lists.get(key) if steady else None
+
+    def end_series(self, within: float) -> int:
+        """Mark as ended every series whose newest sample is at most `within` seconds old; return how many there were.
+
+        For an engine that begins: nobody looked since the last one, and what vanished meanwhile (a process, a mount, a whole
+        host) has nobody left who would say so. What is still there goes on with its next sample.
+        """
+        now = round(clock.time() * 1000)
+        with self._mutex:
+            block = self.latest((), now - round(within * 1000), now)
+            alive: dict[int, list[Labels]] = {}
+            for labels, time, stale in zip(block.series, block.times.tolist(), is_stale(block.values), strict=True):
+                if not stale:
+                    alive.setdefault(time, []).append(labels)
+            for time, series in alive.items():
+                self.append(Batch((time + 1) / 1000, tuple(series), (STALE,) * len(series)))
+        return sum(map(len, alive.values()))
 
     # Retention
 
