@@ -76,6 +76,8 @@ def from_row(kind: type[T], row: Mapping[str, Plain]) -> T:
 
 def canonical(plain: Plain) -> str:
     """Return the one JSON text of a plain value: sorted keys, no blanks, ASCII."""
+    if type(plain) is float and math.isfinite(plain):
+        return repr(plain)  # what the encoder says, ten times as fast: values change with every tick
     return ENCODER.encode(plain)
 
 

@@ -44,7 +44,7 @@ RULES: Mapping[str, str] = MappingProxyType(
 def expressions(kind: str, rules: int) -> list[str]:
     """Return the expressions of `rules` rules of that kind, no two the same."""
     return [
-        RULES[kind].format(90 + each, 80 + each, 15 + each, 5400 + each, 1.8 + each / 10)
+        RULES[kind].format(90 + each, 80 + each, 15 + each, 5400 + each, 1.9 + each / 10)
         for each in (number / (2 * rules) for number in range(rules))
     ]
 
