@@ -422,6 +422,7 @@ def test_what_was_escalated_is_not_over_while_its_trigger_fires_whatever_its_ver
     house.breaks("web-1")
     house.run(20)
     assert house.incident("web-1").state is IncidentState.ESCALATED
+    assert house.incident("web-1").reopened == 0
     house.mended("web-1")
     house.run(5)
     assert house.incident("web-1").state is IncidentState.SELF_HEALED

@@ -33,13 +33,13 @@ def stroll(walk: Walk, steps: list[tuple[str, str, int, int]]) -> None:
     assert {lock.owner for lock in walk.standing.locks} <= stuck
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=RELAXED)
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=RELAXED)
 @given(WALKS)
 def test_no_rule_is_broken_whatever_happens(steps: list[tuple[str, str, int, int]]) -> None:
     stroll(Walk(), steps)
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=RELAXED)
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=RELAXED)
 @given(st.lists(STEPS, min_size=10, max_size=16))
 def test_the_record_on_disk_says_what_the_plan_expected(steps: list[tuple[str, str, int, int]]) -> None:
     with TemporaryDirectory() as folder, Record(Path(folder) / "record.db") as record:
