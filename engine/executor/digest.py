@@ -74,14 +74,19 @@ def _surroundings(folder: Path) -> Iterator[Path]:
 def _read(path: Path) -> Any:
     try:
         return yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a SafeLoader, with the tags of Ansible
-    except (OSError, yaml.YAMLError, ValueError):
-        return None  # what cannot be read names nothing; its bytes count all the same
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return None  # what cannot be read, or is nested beyond all bounds, names nothing; its bytes count all the same
 
 
 def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
     waiting = [content]
+    seen: set[int] = set()  # what anchors repeat is looked at once: it may stand inside itself, or a million times
     while waiting:
-        match waiting.pop():
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        match one:
             case Mapping() as mapping:
                 yield mapping
                 waiting.extend(mapping.values())
