@@ -202,17 +202,19 @@ def of_check(app: App, name: str) -> Exit | None:
 
 
 def of_incident(app: App, name: str) -> Exit | None:
-    """Return how an incident ended: what the playbook did, and whether the fault is gone."""
+    """Return how an operator's run ended: what the playbook did, and whether the fault is gone.
+
+    A playbook that failed is told as that, even where the fault went away by itself afterwards.
+    """
     incident = app.history.incident(name)
-    if incident is None or (str(incident.state) not in ENDED and incident.state != "open"):
-        return None
-    if incident.state in ("resolved", "self_healed"):
-        return Exit.OK
     runs = app.history.executions(incident=name)
-    if not runs or runs[-1].state == "successful":
-        return Exit.FAULT_REMAINS if runs else None
-    if runs[-1].state == "timeout":
-        return Exit.TIMEOUT
+    if incident is None or str(incident.state) not in ENDED or not runs or runs[-1].state.active:
+        return None
+    match str(runs[-1].state):
+        case "successful" | "lost":
+            return Exit.OK if incident.state in ("resolved", "self_healed") else Exit.FAULT_REMAINS
+        case "timeout":
+            return Exit.TIMEOUT
     logged = [each.entry for each in app.history.entries(incident=name) if each.entry.kind == "execution"]
     unreachable = bool(logged and logged[-1].data.get("unreachable"))
     return Exit.UNREACHABLE if unreachable else Exit.PLAYBOOK_FAILED
