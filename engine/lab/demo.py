@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.app import App
-from engine.lab import traffic
-from engine.lab.cluster import Cluster
+from engine.lab import files, traffic
+from engine.lab.cluster import Cluster, ClusterError
 from engine.lab.inject import Injection, inject, undo
+from engine.lab.settings import Layout
 from engine.model.incident import Incident, IncidentState
+from engine.records.leader import Leadership
 
 LONGEST = 45.0
 """Seconds that one injection may take from its effect to its verified end."""
@@ -174,7 +176,11 @@ def demo(directory: Path, *, seed: int, keep: bool, trouble: Callable[[str], Non
 
 
 def prepare(directory: Path) -> None:
-    """Lay out the project that the engine of the demo works on; what an earlier demo left is cleared away."""
+    """Lay out the project that the engine of the demo works on; what an earlier demo left is cleared away.
+
+    Raises ClusterError, and changes nothing, in a folder that an earlier demo did not make or where something still runs.
+    """
+    refuse(directory.absolute())
     for name in (".mendbook", "mendbook.yml"):
         path = directory / name
         if path.is_dir():
@@ -183,3 +189,17 @@ def prepare(directory: Path) -> None:
             path.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "mendbook.yml").write_text(PROJECT)
+
+
+def refuse(directory: Path) -> None:
+    """Raise ClusterError unless the folder is an earlier demo's, at rest, or empty: everything in it would be lost."""
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    settings = directory / "mendbook.yml"
+    if not settings.is_file() or not settings.read_bytes().startswith(PROJECT.partition("\n")[0].encode()):
+        raise ClusterError(f"{directory} was not made by a demo, which would write over it; choose another folder")
+    if any(one.alive() for one in files.read_pids(Layout(directory))):
+        raise ClusterError(f"a demo cluster already runs below {directory}; `mendbook lab down` ends it")
+    engine = Leadership(directory / ".mendbook" / "record.sqlite3").holder()
+    if engine is not None:
+        raise ClusterError(f"an engine works on {directory}: {engine}; end it first")
