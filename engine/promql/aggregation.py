@@ -15,6 +15,7 @@ from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
 from engine.promql.kept import KEPT
 from engine.promql.literals import print_plain
+from engine.promql.sampling import place
 from engine.promql.segments import Segments, segments_of
 from engine.promql.syntax import Aggregation
 from engine.promql.values import Grid, Indexes, Mask, drop_labels, drop_name, empty_grid, keep_labels, number_groups
@@ -160,7 +161,7 @@ def _share_of_each(node: Aggregation, frame: Frame) -> Grid:
         raise EvaluationError("Ratio value is NaN", node.parameter.span)
     ratio = np.clip(ratio, -1.0, 1.0)
     grid = frame.vector(node.expression)
-    places = np.array([int(labels.fingerprint(), 16) / 2**64 for labels in grid.series]).reshape(-1, 1)
+    places = np.array([place(labels) for labels in grid.series]).reshape(-1, 1)
     return grid.where(np.where(ratio >= 0, places < ratio, places >= 1.0 + ratio))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isnan, nan
+from math import copysign, inf, isnan, nan
 
 import numpy as np
 
@@ -97,9 +97,14 @@ def bucket_quantile(share: float, buckets: list[Bucket]) -> float:
         return buckets[-2][0]
     end = buckets[place][0]
     if place == 0:
-        return end if end <= 0 else end * (rank / counts[0])
+        return end if end <= 0 else end * _ratio(rank, counts[0])
     start, below = buckets[place - 1][0], counts[place - 1]
-    return start + (end - start) * ((rank - below) / (counts[place] - below))
+    return start + (end - start) * _ratio(rank - below, counts[place] - below)
+
+
+def _ratio(part: float, whole: float) -> float:
+    """Return the quotient; of nothing it is no number."""
+    return part / whole if whole else nan if part == 0 or isnan(part) else copysign(inf, part)
 
 
 def _rising(counts: list[float]) -> list[float]:
@@ -123,7 +128,8 @@ def bucket_fraction(lower: float, upper: float, buckets: list[Bucket]) -> float:
         return nan
     if lower >= upper:
         return 0.0
-    return (_rank(upper, buckets) - _rank(lower, buckets)) / whole
+    # scrapes of one histogram may be a moment apart: no bucket holds more than there is
+    return (min(_rank(upper, buckets), whole) - min(_rank(lower, buckets), whole)) / whole
 
 
 def _rank(value: float, buckets: list[Bucket]) -> float:

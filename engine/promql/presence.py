@@ -14,19 +14,23 @@ from engine.promql.values import Grid, Mask, one_row
 
 
 def expected_labels(node: Expression) -> Labels:
-    """Return the labels that the missing series would have: what a selector's matchers pin down without contradiction."""
+    """Return the labels that the missing series would have: what a selector's matchers pin down.
+
+    As in Prometheus, a label that is pinned twice is left out, and one that some other matcher is about behind it.
+    """
     matchers: tuple[Matcher, ...] = ()
     match node:
         case Selector(matchers=matchers) | RangeSelector(selector=Selector(matchers=matchers)):
             pass
         case _:
             return Labels()
-    names = [matcher.name for matcher in matchers]
-    return Labels(
-        (matcher.name, matcher.value)
-        for matcher in matchers
-        if matcher.operator is MatchOperator.EQUAL and names.count(matcher.name) == 1 and matcher.name != METRIC_NAME
-    )
+    pinned: dict[str, str] = {}
+    for matcher in matchers:
+        if matcher.operator is MatchOperator.EQUAL and matcher.name not in pinned:
+            pinned[matcher.name] = matcher.value
+        elif matcher.name in pinned:
+            pinned[matcher.name] = ""
+    return Labels(pinned).without(METRIC_NAME)
 
 
 def _absent(frame: Frame, node: Call) -> Grid:

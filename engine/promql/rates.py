@@ -54,15 +54,19 @@ def _seconds(part: Stretches) -> Values:
 
 
 def _increase(part: Stretches) -> Values:
-    return _extrapolated(part, part.last() - part.first() + _lost_in_resets(part), counter=True)
+    change = part.last() - part.first() + _lost_in_resets(part)
+    return change * _stretched(part, change, counter=True)
 
 
 def _rate(part: Stretches) -> Values:
-    return _increase(part) / _seconds(part)
+    change = part.last() - part.first() + _lost_in_resets(part)
+    # in this order: Prometheus rounds in it, too
+    return change * (_stretched(part, change, counter=True) / _seconds(part))
 
 
 def _delta(part: Stretches) -> Values:
-    return _extrapolated(part, part.last() - part.first(), counter=False)
+    change = part.last() - part.first()
+    return change * _stretched(part, change, counter=False)
 
 
 def _lost_in_resets(part: Stretches) -> Values:
@@ -72,8 +76,8 @@ def _lost_in_resets(part: Stretches) -> Values:
     return part.total(fallen)
 
 
-def _extrapolated(part: Stretches, change: Values, *, counter: bool) -> Values:
-    """Return `change` between the first and the last sample, extended to the edges of the window.
+def _stretched(part: Stretches, change: Values, *, counter: bool) -> Values:
+    """Return by how much to multiply the `change` between first and last sample, to extend it to the window's edges.
 
     An edge further away than samples usually lie apart is approached by half such an interval only, and a counter is
     not taken back to before it was zero.
@@ -88,9 +92,9 @@ def _extrapolated(part: Stretches, change: Values, *, counter: bool) -> Values:
     if counter:
         rises = (change > 0) & (part.first() >= 0)
         to_zero = np.where(rises, sampled * (part.first() / np.where(rises, change, 1.0)), to_start)
-        to_start = np.minimum(to_start, to_zero)
-    extended: Values = change * ((sampled + to_start + to_end) / sampled)
-    return extended
+        to_start = np.where(to_zero < to_start, to_zero, to_start)
+    factor: Values = (sampled + to_start + to_end) / sampled
+    return factor
 
 
 def _last_two(part: Stretches) -> tuple[Values, Values, Values]:

@@ -28,6 +28,7 @@ from engine.promql import (
     parse,
 )
 from engine.promql.reading import positions
+from engine.promql.sampling import xxhash64
 
 NOW = 1_700_000_000_000
 
@@ -134,6 +135,19 @@ def test_places_in_ragged_rows_are_those_found_row_by_row(rows: list[list[int]],
     found = positions(flat, offsets, np.array(moments, dtype=np.int64))
     for row, (begin, places) in enumerate(zip(offsets.tolist(), found.tolist(), strict=False)):
         assert places == [begin + sum(when <= moment for when in rows[row]) for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("data", "digest"),
+    [
+        (b"", 0xEF46DB3751D8E999),
+        (b"a", 0xD24EC4F1A98C6E5B),
+        (b"abc", 0x44BC2CF5AD770999),
+        (b"Nobody inspects the spammish repetition", 0xFBCEA83C8A378BF1),
+    ],
+)
+def test_series_are_hashed_as_the_specification_has_it(data: bytes, digest: int) -> None:
+    assert xxhash64(data) == digest
 
 
 def test_results_come_in_their_kinds() -> None:
