@@ -71,13 +71,15 @@ def expected() -> Iterator[None]:
     """Turn every error that is part of life into a Failure with its exit code."""
     try:
         yield
+    except BrokenPipeError:  # whoever read this has gone: no failure
+        raise
     except known() as error:
         raise Failure(clean(words(error)), code_of(error)) from error
 
 
 def known() -> tuple[type[BaseException], ...]:
     """Return the errors that may have been raised by what was imported so far."""
-    return (PermissionError, *(each for name in EXPECTED if (each := found(*name)) is not None))
+    return (OSError, *(each for name in EXPECTED if (each := found(*name)) is not None))
 
 
 def found(module: str, name: str) -> type[BaseException] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -260,4 +261,5 @@ def remember(cache: Path, mark: str, listed: object) -> None:
             json.dump({"mark": mark, "at": time.time(), "listed": listed}, file)
         fresh.replace(cache)
     except OSError:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing was left either
+            fresh.unlink(missing_ok=True)
