@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +24,10 @@ KNOWN = 1 << 14
 
 Answers = Mapping[str, Answer]
 """Answers by the text of the expression."""
+
+MOST = 100
+"""How many results of one trigger on one host become alerts: more say nothing more about the host, and a page that names a
+million series must not fill the record."""
 
 Fill = Callable[[str, Labels, float], str]
 
@@ -99,7 +104,8 @@ def judge(
     gap: float,
     fill: Fill,
 ) -> Iterator[Alert]:
-    """Yield the alerts of one runbook."""
+    """Yield the alerts of one runbook, of each host as many as `MOST`; those that stand come before new ones."""
+    room = Counter(alert.target for alert in before.values())
     trigger, condition = runbook.trigger, sentence_of(runbook.trigger.expr)
     seen: set[str] = set()
     for sample in answer.samples:
@@ -113,6 +119,11 @@ def judge(
         fingerprint = fingerprint_of(runbook.name, sample.labels)
         if fingerprint in seen:
             continue
+        if fingerprint not in before:
+            name = target.name if target is not None else None
+            if room[name] >= MOST:
+                continue
+            room[name] += 1
         seen.add(fingerprint)
         said = Said(
             fingerprint,
