@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from engine.app.declarations import own_names
 from engine.config.inventory import Inventory, InventoryError
@@ -13,10 +13,12 @@ from engine.config.settings import Probe as ProbeSetting
 from engine.controller import Paced
 from engine.model.labels import Batch
 from engine.model.runbook import Value
-from engine.sources.exposition import Endpoint, ExpositionSource
 from engine.sources.host import HostSource
-from engine.sources.probe import HttpProbe, Probe, ProbeSource, TcpProbe
 from engine.templates import TemplateError, render_text
+
+if TYPE_CHECKING:  # they bring aiohttp, which a project without pages and probes has no use for
+    from engine.sources.exposition import Endpoint
+    from engine.sources.probe import Probe
 
 Trouble = Callable[[str], None]
 Setting = TypeVar("Setting", Exposition, ProbeSetting)
@@ -42,6 +44,8 @@ class Pages:
     """The metric pages of all hosts, as the settings name them."""
 
     def __init__(self, settings: tuple[Exposition, ...], trouble: Trouble) -> None:
+        from engine.sources.exposition import ExpositionSource
+
         self.settings = settings
         self.trouble = trouble
         self.source = ExpositionSource()
@@ -52,6 +56,8 @@ class Pages:
 
     def endpoints(self, inventory: Inventory) -> Iterator[Endpoint]:
         """Yield the page of every host that a setting is for; a host whose address cannot be told is remarked upon."""
+        from engine.sources.exposition import Endpoint
+
         for setting in self.settings:
             for name in hosts_of(setting.hosts, inventory, self.trouble):
                 url = filled(setting.url, name, inventory, self.trouble)
@@ -71,6 +77,8 @@ class Probes:
     """The probes of all hosts, as the settings name them."""
 
     def __init__(self, settings: tuple[ProbeSetting, ...], trouble: Trouble) -> None:
+        from engine.sources.probe import ProbeSource
+
         self.settings = settings
         self.trouble = trouble
         self.source = ProbeSource()
@@ -101,6 +109,8 @@ class Probes:
 
 def probe_of(setting: ProbeSetting, address: str, instance: str) -> Probe | None:
     """Return one probe; None when its address is none."""
+    from engine.sources.probe import HttpProbe, TcpProbe
+
     if setting.kind == "http":
         return HttpProbe(address, instance, setting.job, frozenset(setting.status), timeout=setting.timeout)
     host, _, port = address.rpartition(":")

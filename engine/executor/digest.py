@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml._yaml import CParser
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 _BESIDE = ("library", "module_utils", "action_plugins", "filter_plugins", "lookup_plugins", "test_plugins")
 _VARIABLES = ("group_vars", "host_vars")
@@ -20,11 +24,20 @@ _FILE_TASKS = ("import_tasks", "include_tasks", "import_playbook", "include_vars
 _PREFIXES = ("", "ansible.builtin.", "ansible.legacy.")
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads Ansible's YAML; its own tags (`!vault`, `!unsafe`) do not matter here."""
+class _Loader(Composer, CParser, SafeConstructor, Resolver):
+    """Reads Ansible's YAML; its own tags (`!vault`, `!unsafe`) do not matter here.
+
+    libyaml parses, which is quick; Python composes, because libyaml's own way dies of deep nesting instead of raising.
+    """
+
+    def __init__(self, stream: bytes) -> None:
+        CParser.__init__(self, stream)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
 
 
-def _untagged(loader: yaml.SafeLoader, _: str, node: yaml.Node) -> Any:
+def _untagged(loader: SafeConstructor, _: str, node: yaml.Node) -> Any:
     match node:
         case yaml.ScalarNode():
             return loader.construct_scalar(node)
@@ -73,7 +86,7 @@ def _surroundings(folder: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 - a SafeLoader, with the tags of Ansible
+        return _Loader(path.read_bytes()).get_single_data()
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None  # what cannot be read, or is nested beyond all bounds, names nothing; its bytes count all the same
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Insert, Table, delete, insert, select, update
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError
 
 from engine.model.decision import Change
@@ -106,16 +106,23 @@ def take_locks(connection: Connection, change: Change) -> None:
 
 def put_events(connection: Connection, execution: str, lines: Sequence[TaskEvent]) -> None:
     """Write events of an execution; one with a number that is there already is left out."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [{"execution": execution, **row(line, events)} for line in lines]
-    connection.execute(dialect.insert(events).on_conflict_do_nothing(), rows)
+    connection.execute(insert_new(connection, events), rows)
+
+
+def insert_new(connection: Connection, table: Table) -> Insert:
+    """Return the statement that inserts rows and leaves out those that are there already."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415  a tenth of a second that SQLite has no use for
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def put_request(connection: Connection, request: Request) -> None:
     """Write an operator's request, open; one that is there already stays as it is."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     values = {**row(request, requests), "finished": False, "result": ""}
-    connection.execute(dialect.insert(requests).on_conflict_do_nothing(), [values])
+    connection.execute(insert_new(connection, requests), [values])
 
 
 def put_pause(connection: Connection, pause: Pause) -> None:
