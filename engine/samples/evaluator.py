@@ -9,6 +9,8 @@ from typing import Final
 
 from engine.model.truth import Answer, Query
 from engine.promql import Plan, Storage
+from engine.samples.recent import Recent
+from engine.samples.store import SampleStore
 
 PLANS: Final = 32
 """How many sets of expressions are kept planned: those of the catalogue, and what incidents ask beyond."""
@@ -18,11 +20,12 @@ class EmbeddedEvaluator:
     """Says what expressions say over `store`, three-valued.
 
     `fresh` is how old, in seconds, the newest sample of a series may be for its target's answer to be known: a few
-    collections' time. Thread-safe.
+    collections' time. With `windows`, what a range selector read stays in memory, so that the next tick reads what is new.
+    Thread-safe.
     """
 
-    def __init__(self, store: Storage, *, fresh: float) -> None:
-        self._store = store
+    def __init__(self, store: Storage, *, fresh: float, windows: bool = True) -> None:
+        self._store = Recent(store) if windows and isinstance(store, SampleStore) else store
         self._fresh = round(fresh * 1000)
         self._plans: OrderedDict[tuple[Query, ...], Plan] = OrderedDict()
         self._mutex = threading.Lock()

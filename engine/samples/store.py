@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time as clock
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,14 @@ from engine.samples.index import Index
 from engine.samples.journal import Journal, SamplesFull, SamplesLocked, Segment
 from engine.samples.segment import NEW_LIST, ONE_LIST, NewSeries, Record, encode
 
-__all__ = ["SampleStore", "SamplesFull", "SamplesLocked", "StoreStats"]
+__all__ = ["Mark", "SampleStore", "SamplesFull", "SamplesLocked", "StoreStats"]
 
 SEGMENTS: Final = 16
 """Into about how many segments retention (and the size limit) is divided."""
 REMEMBERED: Final = 16
 """How many lists of series are known by their identity: a few more than there are sources."""
+ARRIVALS: Final = 1024
+"""The times of so many of the last batches are known by the order in which they came."""
 AHEAD: Final = 60.0
 """Seconds by which the newest sample may be ahead of the wall clock before that is worth a word."""
 LATEST: Final = 1 << 53
@@ -47,6 +49,14 @@ class StoreStats:
     duplicates: int
     cut_off_bytes: int
     set_aside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment in the life of a store: how many batches had come, and how often samples had been dropped."""
+
+    arrived: int
+    dropped: int
 
 
 @dataclass(slots=True)
@@ -91,6 +101,8 @@ class SampleStore:
         self._resolved: OrderedDict[int, _Resolved] = OrderedDict()
         self._newest: int | None = None
         self._out_of_order = self._duplicates = 0
+        self._arrived = self._dropped = 0
+        self._arrivals: deque[int] = deque(maxlen=ARRIVALS)
         self._closed = False
         self._journal = Journal(
             path,
@@ -149,6 +161,22 @@ class SampleStore:
         rows = np.flatnonzero(there)
         series = tuple(found.series[row] for row in rows.tolist())
         return Block(series, np.arange(len(rows) + 1), times[rows], values[rows])
+
+    def mark(self) -> Mark:
+        """Return a mark to ask by, later, what has come since."""
+        with self._mutex:
+            return Mark(self._arrived, self._dropped)
+
+    def earliest_since(self, mark: Mark) -> int | None:
+        """Return the earliest time (milliseconds) of a batch that came since, `LATEST` when none did.
+
+        None when that is not known any more, or when samples or series were dropped since.
+        """
+        with self._mutex:
+            came = self._arrived - mark.arrived
+            if mark.dropped != self._dropped or came > len(self._arrivals):
+                return None
+            return min((self._arrivals[-1 - place] for place in range(came)), default=LATEST)
 
     def series(self, matchers: Sequence[Matcher] = ()) -> tuple[Labels, ...]:
         """Return the series within retention that all matchers admit, in the order of first appearance."""
@@ -247,6 +275,8 @@ class SampleStore:
             resolved.segment, resolved.list_number = segment.number, number
         segment.spans(time)
         self._columns.append(ids, time, values, segment.number)
+        self._arrived += 1
+        self._arrivals.append(time)
         self._newest = time if self._newest is None else max(self._newest, time)
         self._retain()
 
@@ -303,12 +333,14 @@ class SampleStore:
             aged = segment.newest is None or segment.newest <= cutoff
             large = max(self._journal.size, self._columns.size) > self._size_limit
             if (aged or large) and self._journal.drop(segment):
+                self._dropped += 1
                 for number in self._columns.drop(segment.number).tolist():
                     self._forget(number)
                 times = [one.newest for one in self._journal.segments if one.newest is not None]
                 self._newest = max(times) if times else None
 
     def _forget(self, number: int) -> None:
+        self._dropped += 1
         self._index.remove(number)
         self._resolved.clear()
         if self._journal.segments:

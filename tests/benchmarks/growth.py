@@ -67,7 +67,7 @@ def growth(series: int, rule_counts: tuple[int, ...], ticks: int, folder: Path) 
         fleet, now = hosts.fleet(), end
         for rules in rule_counts:
             engine = Engine(catalog(texts(rules)), fleet, new_record(folder, f"{series}-{rules}"))
-            evaluator = EmbeddedEvaluator(store, fresh=FRESH)
+            evaluator = EmbeddedEvaluator(store, fresh=FRESH, windows=False)
             took, alerts = [], 0
             for number in range(ticks + 1):
                 now += STEP
