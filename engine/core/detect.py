@@ -155,7 +155,7 @@ class Said:
 
 def filled(texts: Mapping[str, str], sample: Sample, fill: Fill) -> tuple[tuple[str, str], ...]:
     """Return the rule's own labels or annotations with the result filled in."""
-    return tuple((name, fill(text, sample.labels, sample.value)) for name, text in texts.items())
+    return tuple([(name, fill(text, sample.labels, sample.value)) for name, text in texts.items()]) if texts else ()
 
 
 # What fires goes on firing for many ticks, under the same labels each time.

@@ -105,10 +105,11 @@ def lacking(need: Coverage, instances: Collection[str]) -> str | None:
 
     Series that carry no `instance` at all (recorded aggregates) count for every target.
     """
-    fresh = need.instances if instances is need.instances else {*instances, ""} & need.instances
+    whole = instances is need.instances
+    fresh = instances if whole else [each for each in (*instances, "") if each in need.instances]
     if not fresh:
         return f"no fresh sample of {need.selector}"
-    if need.short and fresh <= need.short:
+    if need.short and all(each in need.short for each in fresh):
         have = "none" if need.oldest is None else f"{need.oldest:.0f}s"
         return f"{need.selector} needs {need.reach:.0f}s of samples, has {have}"
     return None
