@@ -40,11 +40,13 @@ def glance(app: App, wait: float) -> tuple[Look, Controller]:
     store = app.samples
     collector = app.collector(store)
     collector.once()
+    since = time.monotonic()
     if wait > 0:
         note(f"sampling for {wait:g}s …")
-        time.sleep(wait)
+    controller = app.controller(store)  # opens the record, meanwhile
+    if wait > 0:
+        time.sleep(max(0.0, wait - (time.monotonic() - since)))
         collector.once()
-    controller = app.controller(store)
     return controller.look(), controller
 
 
