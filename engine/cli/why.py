@@ -114,10 +114,15 @@ def bound(tree: Any, target: Target) -> Any:
     """Return an expression whose selectors read this host's series alone, and those of no host."""
     import re
 
+    from engine.model.instance import on_any_port
     from engine.promql import Matcher, MatchOperator, bind
 
-    names = "|".join(re.escape(name).replace("\\-", "-") for name in sorted(target.instances))
-    return bind(tree, (Matcher("instance", MatchOperator.REGEX, f"{names}|"),))
+    anywhere = on_any_port(target.instances)
+    names = (
+        re.escape(name).replace("\\-", "-") + ("(:[0-9]+)?" if name in anywhere else "")
+        for name in sorted(target.instances)
+    )
+    return bind(tree, (Matcher("instance", MatchOperator.REGEX, f"{'|'.join(names)}|"),))
 
 
 def gather(

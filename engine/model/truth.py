@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engine.model.instance import on_any_port, with_port, with_port_kept
 from engine.model.labels import Sample
 
 
@@ -54,11 +55,15 @@ class Answer:
     needs: tuple[Coverage, ...] = ()
     error: str | None = None
     _places: Mapping[str, Sequence[int]] | None = field(default=None, init=False, repr=False, compare=False)
+    _ports: Mapping[str, Sequence[str]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def about(self, instances: Collection[str]) -> tuple[Sample, ...]:
-        """Return the samples whose `instance` is among `instances`."""
-        places = self._by_instance()
-        found = [place for instance in set(instances) for place in places.get(instance, ())]
+        """Return the samples whose `instance` is among `instances`, or is one of them on some port."""
+        places, ports = self._by_instance(), self._by_host()
+        asked = set(instances)
+        if ports:
+            asked.update(each for host in on_any_port(frozenset(instances)) for each in ports.get(host, ()))
+        found = [place for instance in asked for place in places.get(instance, ())]
         return tuple(self.samples[place] for place in sorted(found))
 
     def _by_instance(self) -> Mapping[str, Sequence[int]]:
@@ -70,6 +75,14 @@ class Answer:
             object.__setattr__(self, "_places", places)
             return places
         return self._places
+
+    def _by_host(self) -> Mapping[str, Sequence[str]]:
+        """Return the instances with a port that the samples have, by host."""
+        if self._ports is None:
+            ports = with_port(self._by_instance())
+            object.__setattr__(self, "_ports", ports)
+            return ports
+        return self._ports
 
     def missing(self, instances: Collection[str]) -> tuple[str, ...]:
         """Say, a sentence for each selector, why the answer about `instances` is not known; empty when it is."""
@@ -107,6 +120,8 @@ def lacking(need: Coverage, instances: Collection[str]) -> str | None:
     """
     whole = instances is need.instances
     fresh = instances if whole else [each for each in (*instances, "") if each in need.instances]
+    if not whole and (ports := with_port_kept(need.instances)):
+        fresh = [*fresh, *(each for host in on_any_port(frozenset(instances)) for each in ports.get(host, ()))]
     if not fresh:
         return f"no fresh sample of {need.selector}"
     if need.short and all(each in need.short for each in fresh):
