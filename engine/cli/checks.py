@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 ALIKE = 0.9
 """How alike two metrics' names must be for one to be a slip of the other: half of every name is its family's."""
+ORIGIN = re.compile(r"^(?P<what>[^\n]+)\nOrigin: (?P<file>[^\n]+):(?P<line>\d+):(?P<column>\d+)$", re.MULTILINE)
+"""How Ansible says what is wrong, and where."""
 SECTIONS: tuple[KeyPath, ...] = (("trigger",), ("localize", "culprit"), ("guards", "require"), ("verify",), ("params",))
 """Where in a runbook's file an expression, or a piece of one, may stand."""
 
@@ -143,4 +146,19 @@ def broken_playbooks(runbooks: Sequence[Runbook], settings: Settings) -> Iterato
     for name in names:
         path = find_playbook(name, settings.playbooks)
         if path is not None and (wrong := syntax_check(path, settings.inventory)) is not None:
-            yield Problem("bad-playbook", wrong, Place(shown(path), 1, 1))
+            yield of_ansible("bad-playbook", wrong, Place(shown(path), 1, 1))
+
+
+def of_ansible(code: str, said: str, place: Place | None) -> Problem:
+    """Return what Ansible says as a problem of its own place where it names one, else of the place given."""
+    found = ORIGIN.search(said)
+    if found is None:
+        return Problem(code, said, place)
+    file, line = Path(found["file"]), int(found["line"])
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    source = lines[line - 1] if 0 < line <= len(lines) else ""
+    message = found["what"].removeprefix("[ERROR]: ")
+    return Problem(code, message, Place(shown(file), line, int(found["column"])), source)

@@ -25,6 +25,7 @@ PLUGIN_AGE = 300.0
 """Seconds that the answer of a plugin or a script counts for; plain files count until they change."""
 MOST_FILES = 10_000
 _PLAIN_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
+_ORIGIN = re.compile(r"^[^\n]+\nOrigin: [^\n]+:\d+:\d+$", re.MULTILINE)
 _VAULT = ("__ansible_vault", "__ansible_unsafe")
 
 
@@ -101,9 +102,18 @@ def ask_ansible(paths: Sequence[Path], *arguments: str) -> dict[str, dict[str, d
     except subprocess.TimeoutExpired as error:
         raise InventoryError(f"ansible-inventory did not answer within {TIMEOUT:.0f}s") from error
     if done.returncode != 0:
-        raise InventoryError(done.stderr.strip() or f"ansible-inventory ended with {done.returncode}")
+        raise InventoryError(gist(done.stderr) or f"ansible-inventory ended with {done.returncode}")
     listed: dict[str, dict[str, dict[str, object]]] = json.loads(done.stdout)
     return listed
+
+
+def gist(said: str) -> str:
+    """Return the first thing that Ansible found wrong at a line of a file, and where; without one, all that it said.
+
+    It has every plugin try its hand at a file, and tells of each how it failed.
+    """
+    found = _ORIGIN.search(said)
+    return found.group().removeprefix("[ERROR]: ") if found is not None else said.strip()
 
 
 def read(paths: tuple[Path, ...], listed: Mapping[str, Mapping[str, object]]) -> Inventory:
