@@ -71,7 +71,7 @@ def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: s
 
 def hosts(settings: Settings) -> tuple[Inventory, Sequence[Problem]]:
     """Return the inventory with what is odd about it; one that Ansible cannot read is empty, with the reason."""
-    from engine.config.errors import Problem
+    from engine.cli.checks import of_ansible
     from engine.config.errors import shown as called
     from engine.config.inventory import Inventory, InventoryError, load_inventory
     from engine.model.runbook import Place
@@ -80,17 +80,22 @@ def hosts(settings: Settings) -> tuple[Inventory, Sequence[Problem]]:
         inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
     except InventoryError as error:
         place = Place(called(settings.inventory[0]), 1, 1) if settings.inventory else None
-        return Inventory(settings.inventory), (Problem("bad-inventory", str(error), place),)
+        return Inventory(settings.inventory), (of_ansible("bad-inventory", str(error), place),)
     return inventory, inventory.problems
 
 
 def load(settings: Settings, inventory: Inventory, files: Sequence[Path]) -> Loaded:
-    """Return the project's runbooks, and those of other files that were named."""
+    """Return the project's runbooks, and those of other files that were named: what is known as something else is none."""
     from engine.config.runbooks import load_runbooks, runbook_files
 
     known = {path.resolve() for path in runbook_files(settings.runbooks, [])}
     own = settings.file.resolve() if settings.file is not None else None
-    named = [path for path in runbook_files(files, []) if path.resolve() not in known and path.resolve() != own]
+    apart = {path.resolve() for path in (*settings.inventory, *settings.playbooks)}
+    named = [
+        path
+        for path in runbook_files(files, [])
+        if (real := path.resolve()) not in known and real != own and not apart & {real, *real.parents}
+    ]
     return load_runbooks((*settings.runbooks, *named), fleet=inventory.fleet, settings=settings)
 
 

@@ -41,6 +41,8 @@ def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
 
         configure()
         with App.open(start, trouble=trouble) as app:
+            if app.settings.file is None:
+                note(f"no mendbook.yml in {start} or above: defaults hold, the record is {app.settings.record}")
             yield app
 
 

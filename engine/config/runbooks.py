@@ -48,6 +48,7 @@ def load_runbooks(paths: Sequence[Path], *, fleet: Fleet, settings: Settings, di
     runbooks: list[Runbook] = []
     named: dict[str, Place] = {}
     params: dict[str, Collection[str]] = {}
+    unread: set[str] = set()  # what the settings say of these is not wrong because a file is
     for path in runbook_files(paths, problems):
         document = read_document(path)
         one = _File(path, document, fleet, settings, digest)
@@ -58,11 +59,15 @@ def load_runbooks(paths: Sequence[Path], *, fleet: Fleet, settings: Settings, di
             message = f"a runbook is called {quoted(name)} already, at {named[name]}"
             problems.append(document.problem("duplicate-name", message, ("runbook",)))
         elif isinstance(name, str):
+            if not found:
+                unread.add(path.stem)
             named[name] = document.place(("runbook",))
             own = document.data.get("params")
             params[name] = list(own) if isinstance(own, Mapping) else []
             runbooks += found
-    problems += unknown_names(settings, fleet, params, named)
+        else:
+            unread.add(path.stem)
+    problems += unknown_names(settings, fleet, params, {*named, *unread})
     return Loaded(tuple(runbooks), in_order(problems))
 
 

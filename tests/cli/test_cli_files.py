@@ -119,13 +119,40 @@ def test_an_inventory_that_ansible_cannot_read_is_one_problem(project: Project) 
     assert project.run("lint").code == 3
 
 
+def test_what_ansible_refuses_in_an_inventory_is_shown_at_its_line(project: Project) -> None:
+    project.write("inventory/hosts.yml", "all:\n  hosts:\n    web-1: {}\n   web-2: {}\n")
+    (wrong,) = json.loads(project.run("lint", "inventory", "-o", "json").out)
+    assert (wrong["place"]["file"], wrong["place"]["line"]) == ("inventory/hosts.yml", 4)
+    assert wrong["message"].startswith("YAML parsing failed")
+    assert "plugin" not in wrong["message"]
+    assert "web-2: {}" in wrong["source_line"]
+
+
+def test_a_runbook_that_cannot_be_read_is_not_missing_too(project: Project) -> None:
+    project.write("mendbook.yml", "modes: {memory-short: auto}\nparams: {memory-short: {all: {least: 5}}}\n")
+    assert codes(project) == []
+    project.write("runbooks/memory-short.yml", RUNBOOK.replace("  expr:", "\texpr:"))
+    assert codes(project) == ["bad-yaml"]
+    (project.root / "runbooks" / "memory-short.yml").unlink()
+    assert codes(project) == ["unknown-name", "unknown-name"]
+
+
+def test_without_settings_it_is_said_that_defaults_hold(empty: Project) -> None:
+    shown = empty.run("incidents", "-o", "json")
+    assert (shown.code, shown.out) == (0, "[]\n")
+    assert "no mendbook.yml" in shown.err
+    assert str(empty.root / ".mendbook") in shown.err
+    empty.run("init")
+    assert "mendbook.yml" not in empty.run("incidents").err
+
+
 @pytest.mark.e2e
 def test_ansible_itself_is_asked_about_playbooks(project: Project) -> None:
     project.write("playbooks/restart.yml", "- hosts: all\n  tasks:\n    - ansible.builtin.debuug: {}\n")
     found = project.run("lint", "--syntax-check")
     assert found.code == 3
-    assert "[ERROR] bad-playbook:" in found.out
-    assert "debuug" in found.out
+    assert "[ERROR] bad-playbook: couldn't resolve module/action 'ansible.builtin.debuug'" in found.out
+    assert "Origin: playbooks/restart.yml:3:" in found.out
 
 
 def test_a_project_that_was_never_watched_is_well(project: Project) -> None:
