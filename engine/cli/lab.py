@@ -18,10 +18,19 @@ Examples:
   mendbook lab status       the nodes of the cluster that `mendbook demo --keep` left running here
   mendbook lab down         end it, every process of it
 """
+USUAL = Path(".mendbook-demo")
 directory_option = click.option(
-    "--dir", "directory", type=click.Path(file_okay=False, path_type=Path), default=Path(".mendbook-demo"),
-    show_default=True, help="Where the demo was told to work.",
+    "--dir", "directory", type=click.Path(file_okay=False, path_type=Path), default=USUAL, show_default=True,
+    help="Where the demo was told to work.",
 )  # fmt: skip
+
+
+def place_of(directory: Path) -> Path:
+    """Return the cluster's folder: also the one we are in, or below, when none is named and it is called as usual."""
+    start = here()
+    if directory == USUAL and not (start / directory).exists():
+        return next((each for each in (start, *start.parents) if each.name == USUAL.name), start / directory)
+    return start / directory
 
 
 class LabGroup(ListingGroup):
@@ -43,7 +52,7 @@ def status(directory: Path, output: str) -> None:
     with expected():
         from engine.lab.cluster import Cluster
 
-        nodes = Cluster.attach(here() / directory).status()
+        nodes = Cluster.attach(place_of(directory)).status()
     rows: list[dict[str, Any]] = [{"node": name, **facts} for name, facts in nodes.items()]
     columns = (
         Column("NODE", lambda row: line(row["node"]), style="bold"),
@@ -61,10 +70,11 @@ def status(directory: Path, output: str) -> None:
 @directory_option
 def down(directory: Path) -> None:
     """End the cluster and every process of it; its files stay."""
+    place = place_of(directory)
     with expected():
         from engine.lab.cluster import down as end
 
-        found = end(here() / directory)
+        found = end(place)
     if not found:
-        raise Failure(f"no demo cluster runs below {directory}")
-    note(f"the demo cluster below {directory} has ended")
+        raise Failure(f"no demo cluster runs below {place}")
+    note(f"the demo cluster below {place} has ended")

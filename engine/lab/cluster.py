@@ -74,6 +74,8 @@ class Cluster:
     def attach(cls, directory: Path) -> Cluster:
         """Return the cluster that runs below `directory`. Raises ClusterError when none does."""
         cluster = cls(directory.absolute())
+        if not Layout(cluster.directory).socket.exists():
+            raise ClusterError(f"no demo cluster runs below {directory}; `mendbook demo --keep` leaves one running")
         try:
             cluster.status()
         except control.ControlError as error:
