@@ -151,7 +151,7 @@ def ack(incident_id: str, reason: str) -> None:
     attend(incident_id, "acknowledge", reason, "acknowledged")
 
 
-@command.command()
+@command.command(short_help="Close an incident that a human took care of.")
 @click.argument("incident_id", metavar="ID")
 @reason_option
 def close(incident_id: str, reason: str) -> None:
@@ -159,7 +159,7 @@ def close(incident_id: str, reason: str) -> None:
     attend(incident_id, "close", reason, "closed")
 
 
-@command.command()
+@command.command(short_help="Hand an escalated incident back to automation.")
 @click.argument("incident_id", metavar="ID")
 @reason_option
 def handback(incident_id: str, reason: str) -> None:

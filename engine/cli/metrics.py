@@ -172,7 +172,7 @@ def draw(row: Points, start: float, end: float, height: int) -> None:
     out.print(Text(f"{'':{margin}} {left}{right:>{max(len(right) + 1, len(lines[0]) - len(left))}}", style="dim"))
 
 
-@command.command("list")
+@command.command("list", short_help="List metrics by name, or the series that a selector admits.")
 @click.argument("matcher", required=False)
 @output_option
 def list_(matcher: str | None, output: str) -> None:

@@ -54,7 +54,7 @@ def list_(target: str | None, runbook: str | None, since: float | None, limit: i
         show(found, (*execution_columns(), message), output, empty="nothing was run")
 
 
-@command.command("show")
+@command.command("show", short_help="Show an execution, frozen as it was ordered, and its tasks.")
 @click.argument("execution_id", metavar="ID")
 @output_option
 def show_(execution_id: str, output: str) -> None:
