@@ -11,11 +11,13 @@ import click
 
 from engine.cli.exits import Exit
 from engine.cli.output import Column, emit, note, output_option, show
+from engine.cli.words import counted
 
 if TYPE_CHECKING:
     from engine.app import App
     from engine.cli.glance import Finding
     from engine.controller import Look
+    from engine.samples.store import SampleStore
 
 EPILOG = """\b
 Examples:
@@ -46,6 +48,7 @@ def command(
         look, controller = glance(app, wait)
         found = findings(look)
         report(found, look, output, everything=everything)
+        silent(app, app.read_samples() if beside else app.samples)
         if remediate:
             if beside:
                 note("an engine runs on this record: what is wrong is in its hands (`mendbook status`)")
@@ -80,15 +83,24 @@ def report(found: list[Finding], look: Look, output: str, *, everything: bool) -
         if each.truth is Truth.UNKNOWN:
             blind.setdefault((each.runbook, shorten(each.reason)), []).append(each.target)
     if blind and not everything:
-        click.echo(f"\n{len({runbook for runbook, _ in blind})} rules could not be judged:")
+        click.echo(f"\n{counted(len({runbook for runbook, _ in blind}), 'rule')} could not be judged:")
         for (runbook, reason), targets in sorted(blind.items()):
             where = targets[0] if len(targets) == 1 else f"{len(targets)} hosts"
             click.echo(f"  {runbook} on {where}: {reason}")
     counts = Counter(each.truth for each in found)
     note(
-        f"{len(look.scene.catalog.runbooks)} runbooks, {len(look.scene.fleet)} hosts: {counts[Truth.TRUE]} true, "
+        f"{counted(len(look.scene.catalog.runbooks), 'runbook')}, {counted(len(look.scene.fleet), 'host')}: {counts[Truth.TRUE]} true, "
         f"{counts[Truth.FALSE]} false, {counts[Truth.UNKNOWN]} unknown"
     )
+
+
+def silent(app: App, store: SampleStore) -> None:
+    """Say which endpoints do not answer: what is asked of them cannot be judged."""
+    from engine.cli.health import Level, endpoints
+
+    check = endpoints(app, store)
+    if check.level is not Level.OK:
+        note(f"endpoints: {check.sentence}")
 
 
 def shorten(reason: str, width: int = 160) -> str:

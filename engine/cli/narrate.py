@@ -86,8 +86,9 @@ class Narrator:
         self.say(logged.at, entry.kind, entry.sentence, "red" if bad else "")
         match entry.kind:
             case "alert" if entry.code == "firing":
-                for summary in mappings([entry.data.get("annotations")]):
-                    self.more(str(summary.get("summary", "")))
+                for annotations in mappings([entry.data.get("annotations")]):
+                    if annotations.get("summary"):
+                        self.more(str(annotations["summary"]))
             case "fault":
                 for line in strings(entry.data.get("evidence")):
                     self.more(f"· {line}")

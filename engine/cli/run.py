@@ -69,6 +69,8 @@ def command(
         if not targets:
             raise Failure(f"--limit {pattern!r} matches no host of the inventory; nothing is run", Exit.REFUSED)
         announce(app, runbook, targets, variables, check=check)
+        for name in sorted(of_faults(app, runbook, targets, check=check) - variables.keys()):
+            note(f"  without {name}, which only a fault would tell: -e {name}=… gives it")
         if sys.stdin.isatty() and not yes and not check:
             click.confirm("Go on?", abort=True, err=True)
         request = Request(
@@ -104,6 +106,28 @@ def announce(app: App, name: str, targets: tuple[str, ...], variables: dict[str,
         note(f"  {step.playbook}{where}")
     if variables:
         note("  with " + ", ".join(f"{key}={value}" for key, value in variables.items()))
+
+
+def of_faults(app: App, name: str, targets: tuple[str, ...], *, check: bool) -> set[str]:
+    """Return the variables of the first remedy that a fault's culprit gives, and that nothing gives on some target.
+
+    A run joins the open incident of its target and has its culprit; a check run stands alone.
+    """
+    standing = () if check else app.record.standing(app.clock.now()).incidents
+    known = {(each.target, each.resource) for each in standing if each.state.live and each.culprit}
+    found: set[str] = set()
+    for runbook in app.declarations.catalog.variants(name):
+        remedy = runbook.remedies[0]
+        needed = {
+            key
+            for step in (*remedy.steps, *remedy.finally_)
+            for key, value in step.vars.items()
+            if "fault.culprit" in str(value)
+        }
+        for target in filter(runbook.applies_to, targets):
+            if (target, runbook.localize.resource) not in known:
+                found |= needed - app.inventory.hosts[target].keys()
+    return found
 
 
 def carry_out(app: App, request: Request, timeout: float) -> int:

@@ -13,6 +13,7 @@ import structlog
 
 from engine.cli.exits import Exit
 from engine.cli.output import note
+from engine.cli.words import counted, line, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,8 @@ def command(*, lines: bool, length: str | None) -> int:
     with opened() as app:
         settings = app.settings
         note(
-            f"watching {len(app.inventory.fleet)} hosts with {len(app.declarations.catalog.runbooks)} runbooks "
+            f"watching {counted(len(app.inventory.fleet), 'host')} with "
+            f"{counted(len(app.declarations.catalog.runbooks), 'runbook')} "
             f"every {settings.interval:g}s; the record is {settings.record}"
         )
         if sys.stdout.isatty() and not lines:
@@ -125,8 +127,8 @@ def picture(app: App, tick: Tick) -> Any:
     live_incidents = [each for each in standing.incidents if each.state.live]
     pauses = "".join(f" · PAUSED {each.scope} by {each.by}: {each.reason}" for each in standing.pauses)
     head = Text(
-        f"{moment(tick.now)} · {len(app.inventory.fleet)} hosts · {len(tick.alerts)} alerts · "
-        f"{len(live_incidents)} open incidents · {len(standing.executions)} running", style="bold",
+        f"{moment(tick.now)} · {counted(len(app.inventory.fleet), 'host')} · {counted(len(tick.alerts), 'alert')} · "
+        f"{counted(len(live_incidents), 'open incident')} · {len(standing.executions) or 'nothing'} running", style="bold",
     )  # fmt: skip
     head.append(clean(pauses), style="bold red")
     incidents = Table("HOST", "RESOURCE", "CULPRIT", "STATE", "SINCE", "RUNBOOK", "WHY", box=None, header_style="bold")
@@ -142,12 +144,14 @@ def picture(app: App, tick: Tick) -> Any:
         alerts.add_row(
             *(Text(clean(text)) for text in (alert.name, alert.target or "?", str(alert.state), alert.condition))
         )
-    last = Text()
+    last = Table(box=None, show_header=False, pad_edge=False)
+    for whole in (True, True, True, False):
+        last.add_column(no_wrap=whole, overflow="fold")
     for logged in app.history.entries(limit=12):
-        last.append(f"{moment(logged.at)} ", style="dim")
-        last.append(f"{logged.entry.kind:<13}", style=STYLES.get(logged.entry.kind, ""))
-        sentence = clean(logged.entry.sentence).replace("\n", " ")  # or it could look like a line of its own
-        last.append(f"{clean(logged.entry.target or '')} {sentence}\n")
+        kind = Text(logged.entry.kind, style=STYLES.get(logged.entry.kind, ""))
+        # what has several lines could look like entries of their own
+        where, sentence = (Text(line(text)) for text in (logged.entry.target or "", logged.entry.sentence))
+        last.add_row(Text(when(logged.at), style="dim"), kind, where, sentence)
     parts = [head, Text()]
     parts += [incidents, Text()] if live_incidents else []  # type: ignore[list-item]
     parts += [alerts, Text()] if tick.alerts else []  # type: ignore[list-item]

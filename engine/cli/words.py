@@ -88,6 +88,7 @@ def unknown(kind: str, name: str, known: Collection[str]) -> Failure:
 
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     some = ", ".join(sorted(known)[:8])
-    hint = f"; did you mean '{close[0]}'?" if close else f"; there are {some}" if some else ""
+    there = "there is only" if len(known) == 1 else "there are"
+    hint = f"; did you mean '{close[0]}'?" if close else f"; {there} {some}" if some else ""
     more = ", …" if not close and len(known) > 8 else ""  # noqa: PLR2004  as many as a line holds
     return Failure(clean(f"there is no {kind} '{line(name)}'{hint}{more}"), Exit.USAGE)
