@@ -21,6 +21,7 @@ from engine.promql.parser import parse
 from engine.promql.syntax import (
     NOWHERE,
     Expression,
+    Extension,
     NumberLiteral,
     RangeSelector,
     Selector,
@@ -164,7 +165,7 @@ class _Sharing(Interpreter):
         return windows
 
     def _fresh(self, node: Expression, frame: Frame) -> Value:
-        if isinstance(node, Selector) and frame.times is self._times:
+        if isinstance(node, Selector) and node.extension is not Extension.SMOOTHED and frame.times is self._times:
             return newest(node, frame)
         return super().value(node, frame)
 
