@@ -71,11 +71,11 @@ def report(found: list[Finding], look: Look, output: str, *, everything: bool) -
         return
     rows = [each for each in found if everything or each.truth is Truth.TRUE]
     columns = (
-        Column("RUNBOOK", lambda each: each.runbook),
+        Column("RUNBOOK", lambda each: each.runbook, whole=True),
         Column("HOST", lambda each: each.target),
         Column("STATE", lambda each: each.state),
         Column("VALUE", lambda each: "" if each.value is None else f"{each.value:.6g}", right=True),
-        Column("WHY", lambda each: each.reason),
+        Column("WHY", lambda each: each.reason, beneath=True),
     )
     show(rows, columns, output, empty="nothing is wrong that can be judged")
     blind: dict[tuple[str, str], list[str]] = {}

@@ -71,7 +71,7 @@ def columns() -> tuple[Column, ...]:
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
         Column("RUNBOOK", lambda each: line(each.runbook or "-")),
         Column("LASTED", lambda each: lasting((each.ended_at or time.time()) - each.opened_at), right=True, whole=True),
-        Column("WHY", lambda each: short(each.reason or each.code or "-")),
+        Column("WHY", lambda each: short(each.reason or each.code or "-"), beneath=True),
     )
 
 

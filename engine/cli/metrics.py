@@ -144,7 +144,12 @@ def print_courses(matrix: Matrix, start: float, end: float) -> None:
 
     columns = (
         Column("SERIES", lambda row: line(row.labels)),
-        Column(f"{ago(end - start)} UNTIL {moment(end)}", lambda row: spark(pairs_of(row), start, end, 30), "cyan"),
+        Column(
+            f"{ago(end - start)} UNTIL {moment(end)}",
+            lambda row: spark(pairs_of(row), start, end, 30),
+            "cyan",
+            whole=True,
+        ),
         Column("MIN", lambda row: number(float(row.values.min())), right=True),
         Column("MAX", lambda row: number(float(row.values.max())), right=True),
         Column("LAST", lambda row: number(float(row.values[-1])), right=True),

@@ -14,6 +14,10 @@ import click
 
 FORMATS = ("table", "json", "jsonl", "yaml")
 
+INDENT = 4
+WIDEST = 1000
+"""Columns that a table may ask for when it is measured."""
+
 output_option = click.option(
     "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How results are printed."
 )
@@ -29,6 +33,8 @@ class Column:
     right: bool = False
     whole: bool = False
     """Never broken into lines while another column can be."""
+    beneath: bool = False
+    """On a terminal that is too narrow for the table, its text goes below each row."""
 
 
 def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: str = "nothing to show") -> None:
@@ -39,6 +45,16 @@ def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: 
     if not rows:
         click.echo(empty, err=True)
         return
+    out, table = console(), tabled(rows, columns)
+    wanted = out.measure(table, options=out.options.update(width=WIDEST)).maximum
+    if out.is_terminal and wanted > out.width and any(column.beneath for column in columns):
+        print_beneath(out, rows, columns)
+    else:
+        out.print(table)
+
+
+def tabled(rows: Sequence[Any], columns: Sequence[Column]) -> Any:
+    """Return rows as a table."""
     from rich.table import Table
     from rich.text import Text
 
@@ -53,7 +69,31 @@ def show(rows: Sequence[Any], columns: Sequence[Column], output: str, *, empty: 
         )
     for row in rows:
         table.add_row(*(Text(clean(str(column.text(row)).replace("\n", " "))) for column in columns))
-    console().print(table)
+    return table
+
+
+def print_beneath(out: Any, rows: Sequence[Any], columns: Sequence[Column]) -> None:
+    """Print a table of the other columns, and below each row the text of those that go beneath; the first must be whole."""
+    from rich.padding import Padding
+    from rich.segment import Segment, Segments
+    from rich.text import Text
+
+    lower = [column for column in columns if column.beneath]
+    upper = [column for column in columns if not column.beneath]
+    below = []
+    for row in rows:
+        texts = [clean(str(column.text(row)).replace("\n", " ")) for column in lower]
+        below.append(
+            Padding(Text(": ".join(text for text in texts if text not in ("", "-")), "dim"), (0, 0, 0, INDENT))
+        )
+    begun = -1  # the head is no row
+    for line in out.render_lines(tabled(rows, upper), pad=False):
+        if not "".join(part.text for part in line).startswith(" "):
+            if begun > 0:
+                out.print(below[begun - 1])
+            begun += 1
+        out.print(Segments([*line, Segment.line()]), end="")
+    out.print(below[-1])
 
 
 def emit(value: object, output: str) -> None:

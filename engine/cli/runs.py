@@ -50,7 +50,7 @@ def list_(target: str | None, runbook: str | None, since: float | None, limit: i
         from engine.cli.status import execution_columns
 
         found = app.history.executions(since=since, target=target, runbook=runbook, limit=limit)
-        message = Column("MESSAGE", lambda each: short(each.message or each.reason or "-"))
+        message = Column("MESSAGE", lambda each: short(each.message or each.reason or "-"), beneath=True)
         show(found, (*execution_columns(), message), output, empty="nothing was run")
 
 

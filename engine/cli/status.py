@@ -166,7 +166,7 @@ def incident_columns() -> tuple[Column, ...]:
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
         Column("RUNBOOK", lambda each: line(each.runbook or "-")),
         Column("AGE", lambda each: age(each.opened_at), right=True, whole=True),
-        Column("WHY", lambda each: short(each.reason or each.code or "-")),
+        Column("WHY", lambda each: short(each.reason or each.code or "-"), beneath=True),
     )
 
 
@@ -183,7 +183,7 @@ def execution_columns() -> tuple[Column, ...]:
         Column("STATE", lambda each: f"{each.state}{' (check)' if each.check else ''}", style="bold", whole=True),
         Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RUNBOOK", lambda each: line(each.runbook)),
-        Column("REMEDY", lambda each: line(each.remedy)),
+        Column("REMEDY", lambda each: line(each.remedy), beneath=True),
         Column("BY", lambda each: line(each.triggered_by)),
         Column("BEGAN", lambda each: when(each.started_at or each.created_at), whole=True),
         Column("TOOK", taken, right=True, whole=True),

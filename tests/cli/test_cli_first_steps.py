@@ -12,6 +12,7 @@ from rich.console import Console
 
 from engine.app import App
 from engine.cli.lab import USUAL, place_of
+from engine.cli.output import Column, print_beneath
 from engine.cli.run import of_faults
 from engine.cli.watch import picture
 from engine.controller import Tick
@@ -86,3 +87,26 @@ def test_a_long_line_of_the_live_table_goes_on_below_its_text(past: Project) -> 
     (first,) = [number for number, line in enumerate(lines) if "cooldown of 12000s" in line]
     assert lines[first + 1].startswith(" " * lines[first].index("Hold:"))
     assert "3 hosts" in lines[0]
+
+
+def test_where_a_table_is_too_wide_its_long_texts_stand_below_their_rows() -> None:
+    screen = Console(width=40, file=io.StringIO(), force_terminal=True, color_system=None)
+    columns = (
+        Column("ID", lambda row: row[0], whole=True),
+        Column("NAME", lambda row: row[1]),
+        Column("WHY", lambda row: row[2], beneath=True),
+    )
+    rows = (
+        ("one", "a name that is broken into two lines", "first\nreason"),
+        ("two", "short", "-"),
+        ("six", "x", "last"),
+    )
+    print_beneath(screen, rows, columns)
+    lines = [line.rstrip() for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]  # a buffer
+    assert lines[0] == "ID   NAME"
+    one, two, six = (
+        next(place for place, line in enumerate(lines) if line.startswith(each)) for each in ("one", "two", "six")
+    )
+    assert lines[two - 1] == "    first reason"
+    assert two - one == 3
+    assert lines[six:] == ["six  x", "    last"]
