@@ -34,18 +34,19 @@ RULES: Mapping[str, str] = MappingProxyType(
         "and": "cpu > {0:.2f} and on(instance) mem > {1:.2f}",
         "avg": "avg_over_time(cpu[5m]) > {0:.2f}",
         "rate": "rate(c[5m]) > {2:.2f}",
+        "distinct": "avg_over_time(cpu[{5}s]) > {0:.2f}",
         "sum": "sum by (group) (cpu) > {3:.2f}",
         "zscore": "(cpu - avg_over_time(cpu[1h])) / stddev_over_time(cpu[1h]) > {4:.3f}",
     }
 )
-"""Kinds of rules; rule number i of a kind has thresholds of its own."""
+"""Kinds of rules; rule number i of a kind has thresholds of its own, and in `distinct` a range that no other one has."""
 
 
 def expressions(kind: str, rules: int) -> list[str]:
     """Return the expressions of `rules` rules of that kind, no two the same."""
     return [
-        RULES[kind].format(90 + each, 80 + each, 15 + each, 5400 + each, 1.9 + each / 10)
-        for each in (number / (2 * rules) for number in range(rules))
+        RULES[kind].format(90 + each, 80 + each, 15 + each, 5400 + each, 2.05 + each / 10, 300 - number)
+        for number, each in ((number, number / (2 * rules)) for number in range(rules))
     ]
 
 
@@ -119,9 +120,9 @@ def catalog(texts: list[str]) -> Catalog:
     )
 
 
-def rule_file(texts: list[str], interval: float) -> str:
-    """Return the same rules as one group of Prometheus."""
-    rules = "".join(f"  - alert: r{number}\n    expr: {text!r}\n" for number, text in enumerate(texts))
+def rule_file(texts: list[str], interval: float, prefix: str = "r") -> str:
+    """Return the same rules as one group of Prometheus, their alerts' names beginning with `prefix`."""
+    rules = "".join(f"  - alert: {prefix}{number}\n    expr: {text!r}\n" for number, text in enumerate(texts))
     return f"groups:\n- name: bench\n  interval: {interval:g}s\n  rules:\n{rules}"
 
 
