@@ -122,6 +122,8 @@ def _whole_numbers(node: Aggregation, frame: Frame) -> Values:
     wanted = frame.scalar(node.parameter)
     if np.isnan(wanted).any():
         raise EvaluationError("Parameter value is NaN", node.parameter.span)
+    if (wanted < 1).all():
+        return wanted
     if (np.abs(wanted) >= 2.0**63).any():
         raise EvaluationError(f"{node.operator}: the number is out of range", node.parameter.span)
     return np.trunc(wanted)
@@ -130,6 +132,8 @@ def _whole_numbers(node: Aggregation, frame: Frame) -> Values:
 def _some_of_each(node: Aggregation, frame: Frame) -> Grid:
     """Return the k greatest, least or first series of each group; an instant query's come in that order."""
     wanted = _whole_numbers(node, frame)
+    if (wanted < 1).all():
+        return empty_grid(wanted.size)
     grid = frame.vector(node.expression)
     if not grid.series:
         return grid
@@ -185,12 +189,12 @@ def _count_values(node: Aggregation, frame: Frame) -> Grid:
     return Grid(tuple(numbers), values, values > 0, None if grid.unnamed is None else np.zeros(len(numbers), np.bool_))
 
 
-def refuse_label_name(name: str, span: tuple[int, int]) -> None:
-    """Raise EvaluationError unless `name` can name a label: UTF-8 and not empty."""
+def refuse_label_name(name: str, span: tuple[int, int], what: str = "label name") -> None:
+    """Raise EvaluationError unless `name` can name a label: UTF-8 and not empty; `what` says what it is to name."""
     try:
         valid = bool(name.encode())
     except UnicodeEncodeError:
         valid = False
     if not valid:
         shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        raise EvaluationError(f'invalid label name "{shown}"', span)
+        raise EvaluationError(f'invalid {what} "{shown}"', span)

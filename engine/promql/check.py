@@ -17,7 +17,6 @@ from engine.promql.syntax import (
     Call,
     Expression,
     Extension,
-    Matching,
     Negation,
     NumberLiteral,
     RangeSelector,
@@ -203,7 +202,7 @@ def _binary(node: Binary, text: str) -> None:
     if filled and (scalars or node.operator in SETS):
         what = "scalars" if scalars else "set operators"
         raise ParseError(f"fill stands for series that are missing, which {what} have no use for", *node.span, text)
-    if scalars and node.matching != Matching():
+    if scalars and node.matching.labels:
         raise ParseError("on, ignoring and group go between instant vectors, not scalars", *node.span, text)
     if node.operator in SETS and node.matching.many is not Side.NEITHER:
         raise ParseError(f"{node.operator} always works many-to-many: leave out {node.matching.many}", *node.span, text)

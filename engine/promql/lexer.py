@@ -30,7 +30,7 @@ class Token:
 
 
 SPACE = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
-NUMBER = re.compile(r"0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"0[xX][0-9a-fA-F_]+|(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9][0-9_]*)?")
 DURATION = re.compile(r"(?:[0-9]+(?:ms|[smhdwy]))+")
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 NAME_IN_BRACKETS = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")  # there, a colon stands between range and step

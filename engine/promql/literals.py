@@ -67,7 +67,8 @@ def read_number(text: str) -> float:
 
 def _underscores_stand_between_digits(text: str) -> bool:
     return "_" not in text or (
-        re.fullmatch(r"(0x_?)?[0-9a-f]+(_[0-9a-f]+)*(\.[0-9]+)?(e[+-]?[0-9]+)?", text) is not None
+        re.fullmatch(r"0x(_?[0-9a-f]+)+|[0-9]+(_[0-9]+)*(\.([0-9]+(_[0-9]+)*)?)?(e[+-]?[0-9]+(_[0-9]+)*)?", text)
+        is not None
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from engine.promql import segments
 from engine.promql.block import Values
+from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame, Function, Stretches
 from engine.promql.segments import Segments
 from engine.promql.syntax import Call, Type
@@ -96,11 +97,18 @@ def _quantile(frame: Frame, node: Call) -> Grid:
 def _smoothing(frame: Frame, node: Call) -> Grid:
     """Compute Holt's linear exponential smoothing, from at least two samples on."""
     level, trend = frame.scalar(node.arguments[1]), frame.scalar(node.arguments[2])
+    windows = frame.windows(node.arguments[0])
+    asked = (windows.high > windows.low).any(axis=0)
+    for place, kind, short, factors in ((1, "smoothing", "sf", level), (2, "trend", "tf", trend)):
+        outside = asked & ~((factors > 0) & (factors < 1))
+        if outside.any():
+            message = f"invalid {kind} factor. Expected: 0 < {short} < 1, got: {factors[outside][0]:f}"
+            raise EvaluationError(message, node.arguments[place].span)
 
     def reduction(part: Stretches) -> Values:
         return _smoothed(part, level[part.columns], trend[part.columns])
 
-    return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
+    return windows.reduce(frame, reduction, at_least=2).nameless(node.span)
 
 
 def _smoothed(part: Stretches, level: Values, trend: Values) -> Values:

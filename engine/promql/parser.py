@@ -229,7 +229,6 @@ class Parser(MatchingCursor):
                     token = self.take()
                     if named:
                         raise self.error("the metric's name is given twice", (token.start, token.end))
-                    named = True
                     found.insert(0, Matcher("__name__", MatchOperator.EQUAL, self.string(token)))
                 else:
                     found.append(self.matcher())

@@ -29,7 +29,7 @@ def _replace(frame: Frame, node: Call) -> Grid:
     except PatternError as wrong:
         message = f"invalid regular expression in label_replace(): {wrong}"
         raise EvaluationError(message, node.arguments[4].span) from None
-    refuse_label_name(target, node.arguments[1].span)
+    refuse_label_name(target, node.arguments[1].span, "destination label name in label_replace():")
     series = []
     written = np.zeros(len(grid.series), dtype=np.bool_)
     for row, labels in enumerate(grid.series):
@@ -64,7 +64,9 @@ def _join(frame: Frame, node: Call) -> Grid:
     """Write the values of the sources, joined, into the destination."""
     grid = frame.vector(node.arguments[0])
     target, separator, *sources = (frame.text(argument) for argument in node.arguments[1:])
-    refuse_label_name(target, node.arguments[1].span)
+    refuse_label_name(target, node.arguments[1].span, "destination label name in label_join():")
+    for source, argument in zip(sources, node.arguments[3:], strict=True):
+        refuse_label_name(source, argument.span, "source label name in label_join():")
     series = tuple(
         labels.with_({target: separator.join(labels.get(source, "") for source in sources)}) for labels in grid.series
     )

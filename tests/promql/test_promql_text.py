@@ -208,7 +208,6 @@ def test_the_library_agrees_on_what_parses() -> None:
     disagreed = {text for text in known_queries() if ours(text) != theirs(text)}
     assert disagreed == {
         'x{a="b" or c="d"}',  # it takes what Prometheus refuses
-        '{"cpu", "memory"}',
         'sum by ("") (cpu)',
         "cpu[1000y]",
         '{__name__=~"a|b", x=`back\\slash`}',  # it refuses what Prometheus takes
