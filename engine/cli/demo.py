@@ -19,7 +19,7 @@ NAMES = ("killed", "hung", "leak", "corrupt", "fill", "overload")
 
 EPILOG = """\b
 Examples:
-  mendbook demo                          all six injections, in about 90 seconds
+  mendbook demo                          all six injections, in about 80 seconds
   mendbook demo --inject killed          only a node that is killed
   mendbook demo --seed 7                 other nodes than last time
   mendbook demo --keep                   leave the cluster running; look around:

@@ -33,7 +33,7 @@ COMMANDS = {
 
 EPILOG = """\b
 Examples:
-  mendbook demo                                  see the whole cycle, in two minutes
+  mendbook demo                                  see the whole cycle, in about 80 seconds
   mendbook init && mendbook audit                start a project on this machine
   mendbook run disk-full --limit web-1 --check   try a remedy without touching anything
   mendbook why web-1                             what held, what was done, what holds it back
