@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import threading
@@ -99,7 +100,8 @@ class QueryApi:
         self._url = whole.with_user(None).with_query(None).with_fragment(None)
         self._headers = {"User-Agent": "mendbook", "Accept-Encoding": "gzip", **headers}
         if whole.user is not None:
-            self._headers["Authorization"] = aiohttp.BasicAuth(whole.user, whole.password or "", "utf-8").encode()
+            pair = f"{whole.user}:{whole.password or ''}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         self._timeout = timeout
         self._token_file = token_file
         self._environment_proxy = environment_proxy
