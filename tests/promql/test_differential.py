@@ -6,6 +6,7 @@ either kind (3,000 unless told), MENDBOOK_DIFFERENTIAL_SEED chooses other series
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -13,6 +14,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -265,6 +267,84 @@ def test_a_range_query_says_what_prometheus_says(
 def test_a_known_difference_is_still_one(memory: Memory, server: PrometheusServer, known: Known) -> None:
     at = BEGIN + 120_000
     assert difference(ours(memory, known.example, at, at, 0), theirs(server, known.example, at, at, 0)) is not None
+
+
+KEYWORDS = (
+    *[
+        "sum",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "bool",
+        "offset",
+        "and",
+        "or",
+        "unless",
+        "atan2",
+        "start",
+        "end",
+        "inf",
+        "nan",
+        "step",
+    ],
+    *[
+        "range",
+        "anchored",
+        "smoothed",
+        "fill",
+        "fill_left",
+        "fill_right",
+        "min_of",
+        "limitk",
+        "topk",
+        "count_values",
+        "quantile",
+        "avg",
+        "info",
+        "stale",
+    ],
+)
+SHAPES = (
+    *(
+        "{0}",
+        "{0}{{}}",
+        '{0}{{a="b"}}',
+        'g{{{0}="a"}}',
+        "sum by ({0}) (g)",
+        "g + on ({0}) g",
+        "{0}[5m]",
+        "g + {0}",
+        "{0} + g",
+    ),
+    *(
+        "-{0}",
+        '{{{0}="a"}}',
+        '{{"{0}"}}',
+        "sum({0})",
+        "{0}:x",
+        "({0})",
+        "g * on (host) group_left ({0}) g",
+        "{0} offset 5m",
+    ),
+)
+TOLERATED = frozenset(f"sum by ({word}) (g)" for word in ("without", "inf", "nan"))
+"""Label names that the server wants in quotes."""
+
+
+def test_the_small_print_is_read_as_prometheus_reads_it(memory: Memory, server: PrometheusServer, told: Told) -> None:
+    lines = (Path(__file__).parent / "cases" / "small_print.jsonl").read_text().splitlines()
+    texts = [*map(json.loads, lines), *(shape.format(word) for shape in SHAPES for word in KEYWORDS)]
+    at = BEGIN + 1_500_000
+    differ = []
+    for text in texts:
+        if text not in TOLERATED:
+            told.counts["small print"] += 1
+            found = difference(ours(memory, text, at, at, 0), theirs(server, text, at, at, 0))
+            differ += [f"{text}: {found}"] if found else []
+    assert not differ, "\n".join(differ)
 
 
 def test_few_differences_are_known() -> None:
