@@ -123,13 +123,16 @@ def meet(scene: Scene, standing: Standing, fault: Fault) -> Change | None:
 
 
 def join(incident: Incident, fault: Fault, now: float) -> Change | None:
-    """Let new evidence into a live incident; while an attempt is under way its culprit is frozen."""
-    frozen = incident.state is not IncidentState.OPEN
-    culprit = incident.culprit if frozen or fault.suspect.culprit is None else fault.suspect.culprit
+    """Let new evidence into a live incident.
+
+    Its culprit is the one that was named first, which the figures spoke of when the fault began: only another runbook
+    that joins, with a figure of its own, may name another, and none while an attempt is under way.
+    """
     old = incident.fault
-    if old is not None and culprit == incident.culprit and set(fault.alerts) <= set(old.alerts) and (
-        set(fault.runbooks) <= set(old.runbooks)
-    ):  # fmt: skip
+    again = old is not None and set(fault.runbooks) <= set(old.runbooks)
+    frozen = incident.state is not IncidentState.OPEN or (again and incident.culprit is not None)
+    culprit = incident.culprit if frozen or fault.suspect.culprit is None else fault.suspect.culprit
+    if old is not None and again and culprit == incident.culprit and set(fault.alerts) <= set(old.alerts):
         return None
     joined = replace(incident, fault=fault, culprit=culprit)
     changed = culprit != incident.culprit or old is None

@@ -95,13 +95,19 @@ def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str,
 
 
 def incident_for(request: Request, runbook: Runbook, target: Target, scene: Scene, standing: Standing) -> Incident:
-    """Return the live incident that the operator's run joins, or a new one of the operator's own; a check joins none."""
-    for incident in () if request.check else standing.incidents:
-        if incident.state.live and incident.key == (target.name, runbook.localize.resource):
-            free = incident.state in (IncidentState.OPEN, IncidentState.ESCALATED)
-            return replace(incident, state=IncidentState.OPEN, request=request.id, rung=0) if free else incident
+    """Return the live incident that the operator's run joins, or a new one of the operator's own.
+
+    A check joins none, but knows what it found: it rehearses what a run would do.
+    """
+    key = (target.name, runbook.localize.resource)
+    live = next((incident for incident in standing.incidents if incident.state.live and incident.key == key), None)
+    if live is not None and not request.check:
+        free = live.state in (IncidentState.OPEN, IncidentState.ESCALATED)
+        return replace(live, state=IncidentState.OPEN, request=request.id, rung=0) if free else live
     return Incident(
         id=identify("inc", request.id, target.name),
+        culprit=live.culprit if live is not None else None,
+        fault=live.fault if live is not None else None,
         target=target.name,
         resource=runbook.localize.resource,
         state=IncidentState.OPEN,

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from engine.controller import Declared
+from engine.core.plan import join
+from engine.model.decision import Preparation
 from engine.model.execution import ExecutionState
-from engine.model.incident import AlertState, IncidentState, Outcome
-from engine.model.runbook import Guards, Limits, Mode
+from engine.model.incident import Alert, AlertState, Incident, IncidentState, Outcome
+from engine.model.runbook import Guards, Limits, Localization, Mode, Remedy, Runbook
 from engine.model.standing import Pause, Request
 from tests.fakes.world import Crash, House, runbook
 
@@ -452,3 +455,43 @@ def test_a_trigger_that_cannot_be_seen_is_not_taken_for_cleared() -> None:
     house.world.broken.clear()
     house.run(3)
     assert house.incident("web-1").reopened == 0
+
+
+def test_a_held_incident_keeps_the_culprit_that_was_named_first_until_another_runbook_names_one() -> None:
+    house = House(runbook(mode=Mode.SHADOW, localize=Localization("node", "who", "job")))
+    house.world.values["who"] = {"web-1": 5.0}
+    house.breaks("web-1")
+    house.run(2)
+    incident = house.incident("web-1")
+    assert incident.culprit == "web"
+    assert incident.fault is not None
+    drifted = replace(incident.fault, suspect=replace(incident.fault.suspect, culprit="logs"))
+    assert join(incident, drifted, house.clock.now()) is None
+    joined = join(incident, replace(drifted, runbooks=(*drifted.runbooks, "other")), house.clock.now())
+    assert joined is not None
+    assert joined.incident is not None
+    assert joined.incident.culprit == "logs"
+
+
+def test_a_check_rehearses_with_the_culprit_of_the_open_incident() -> None:
+    house = House(runbook(mode=Mode.SHADOW, localize=Localization("node", "who", "job")))
+    house.world.values["who"] = {"web-1": 5.0}
+    house.breaks("web-1")
+    house.run(2)
+    seen = []
+    whole = house.controller.declared
+
+    def watched() -> Declared:
+        told = whole()
+
+        def prepare(book: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:
+            seen.append(incident.culprit)
+            return told.prepare(book, remedy, incident, alert)
+
+        return replace(told, prepare=prepare)
+
+    house.controller.declared = watched
+    house.records.request(Request("r1", "run", "ann", "", house.clock.now(), "web-down", ("web-1",), check=True))
+    house.run(1)
+    assert set(seen) == {"web"}
+    assert len(house.incidents) == 1
