@@ -16,12 +16,14 @@ from engine.controller import Collector, Controller, Tick
 if TYPE_CHECKING:
     from engine.app.declarations import Declarations
     from engine.executor.local import LocalExecutor
+    from engine.ports import Evaluator
     from engine.records.desk import Desk
     from engine.records.history import History
     from engine.records.leader import Leadership
     from engine.records.store import Record
     from engine.samples.evaluator import EmbeddedEvaluator
     from engine.samples.store import SampleStore
+    from engine.sources.prometheus import PrometheusEvaluator
 
 FRESH_INTERVALS = 3.0
 """So many intervals (of the slowest source) old a sample may be and still say what is the case."""
@@ -144,8 +146,31 @@ class App:
         self._closing.append(store.close)
         return store
 
-    def evaluator(self, store: SampleStore) -> EmbeddedEvaluator:
-        """Return what answers expressions from these samples."""
+    def evaluator(self, store: SampleStore) -> Evaluator:
+        """Return what answers expressions: the server that the settings name, or else what evaluates these samples."""
+        return self.embedded(store) if self.server is None else self.server
+
+    @cached_property
+    def server(self) -> PrometheusEvaluator | None:
+        """The server that evaluates, where the settings name one."""
+        from engine.sources.prometheus import PrometheusEvaluator
+
+        named = self.settings.evaluator
+        if named is None:
+            return None
+        server = PrometheusEvaluator(
+            named.url,
+            fresh=FRESH_INTERVALS * named.interval,
+            timeout=named.timeout,
+            headers=named.headers,
+            token_file=named.token_file,
+            environment_proxy=named.environment_proxy,
+        )
+        self._closing.append(server.close)
+        return server
+
+    def embedded(self, store: SampleStore) -> EmbeddedEvaluator:
+        """Return what answers expressions from these samples, whoever else evaluates."""
         from engine.samples.evaluator import EmbeddedEvaluator
 
         paces = [self.settings.interval]

@@ -79,6 +79,7 @@ def examine(start: Path) -> list[Check]:
             configuration(settings, problems),
             *declared(app),
             space(settings),
+            *evaluator(app),
             *record(app),
             *samples(app),
         ]
@@ -168,6 +169,30 @@ def declared(app: App) -> Iterator[Check]:
         yield ok("runbooks", f"{len(names)} ({', '.join(modes)})")
 
 
+def evaluator(app: App) -> Iterator[Check]:
+    """The server that evaluates answers, means by a range what Prometheus 3 does, and can be asked about freshness."""
+    server = app.server
+    if server is None:
+        return
+    from engine.sources.query_api import Failure
+
+    begun = time.monotonic()
+    found = server.abilities()
+    if isinstance(found, Failure):
+        yield fail("evaluator", found.words, "start it, or set `evaluator`; until then nothing can be judged")
+        return
+    said = (
+        f"{found.product} {found.version} at {server.address}, answered in {1000 * (time.monotonic() - begun):.0f} ms"
+    )
+    if found.product == "Prometheus" and found.version.partition(".")[0] in ("0", "1", "2"):
+        yield warn("evaluator", f"{said}; a range began with the sample at its very start before 3.0", "upgrade it")
+    elif not found.lookback:
+        why = "it does not know lookback_delta: conditions that name no metric stay unknown"
+        yield warn("evaluator", f"{said}; {why}", "name the metric in each selector")
+    else:
+        yield ok("evaluator", said)
+
+
 def space(settings: Settings) -> Check:
     """The state can be written, and has room to grow."""
     folder = next(path for path in (settings.state, *settings.state.absolute().parents) if path.exists())
@@ -254,7 +279,7 @@ def endpoints(app: App, store: SampleStore) -> Check:
     """Every endpoint answers."""
     from engine.model.truth import Query
 
-    answers = app.evaluator(store).answer((Query("up"), Query("probe_success")), store.newest() or 0.0)
+    answers = app.embedded(store).answer((Query("up"), Query("probe_success")), store.newest() or 0.0)
     all_ = [sample for answer in answers for sample in answer.samples]
     down = [sample for sample in all_ if sample.value == 0]
     if not down:

@@ -69,7 +69,8 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
         target = find(inventory, host)
         store = app.read_samples()
         when = time.time() if at is None else at
-        remark(store, when, at, app.settings.interval)
+        if app.server is None:
+            remark(store, when, at, app.settings.interval)
         if tree is not None:
             from engine.promql import explain
 

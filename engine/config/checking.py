@@ -72,6 +72,9 @@ def _unknown(section: type[Section], location: KeyPath, path: KeyPath, document:
     if coming is not None:
         message = f"{quoted(key)} ({coming}) is not built yet and would be ignored"
         return document.problem("not-yet", message, path, at_key=True, fix="leave it out for now")
+    elsewhere = parent.ELSEWHERE.get(key) if parent is not None else None
+    if elsewhere is not None:
+        return document.problem("unknown-key", quoted(key), path, at_key=True, fix=elsewhere)
     known = keys_of(parent) if parent is not None else []
     hint = parent.HINT if parent is not None else None
     fix = did_you_mean(key, known, cutoff=0.75 if hint else 0.6) or hint

@@ -38,6 +38,8 @@ class Section(BaseModel):
     """What to say of an unknown key that resembles none."""
     LATER: ClassVar[Mapping[str, str]] = {}
     """The keys that are part of the design and not built yet, each with what it will do."""
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {}
+    """The keys that people look for here, each with where it stands instead."""
 
 
 class OrText:

@@ -164,16 +164,16 @@ def instances(name: str, variables: Mapping[str, Value]) -> frozenset[str]:
 
 def oddities(paths: tuple[Path, ...], targets: Mapping[str, Target]) -> Iterator[Problem]:
     """Yield a warning for each instance that means several hosts and each dependency that means none."""
-    owners: dict[str, list[str]] = {}
+    fleet = Fleet(targets)
+    known = {instance for target in targets.values() for instance in target.instances}
     for target in targets.values():
-        for instance in target.instances:
-            owners.setdefault(instance, []).append(target.name)
         for needed in target.depends_on:
             if needed not in targets:
                 yield problem(
                     paths, "unknown-host", f"{target.name} depends_on {needed!r}, which is not in the inventory"
                 )
-    for instance, names in sorted(owners.items()):
+    for instance in sorted(known):
+        names = sorted(target.name for target in fleet.of_instance(instance))
         if len(names) > 1:
             yield problem(
                 paths,

@@ -46,6 +46,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """A Prometheus-compatible server that evaluates; `interval` is how often it collects."""
+
+    url: str = field(repr=False)
+    """With user and password, where it has any."""
+    interval: float = 60.0
+    timeout: float = 10.0
+    token_file: Path | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Layers(Generic[V]):
     """A value for all hosts, for groups, and for single hosts; the narrower counts."""
 
@@ -70,6 +83,7 @@ class Settings:
     rules: tuple[Path, ...] = ()
     state: Path = Path(".mendbook")
     retention: float = 15 * 86_400.0
+    evaluator: Server | None = None
     host: bool = True
     expositions: tuple[Exposition, ...] = ()
     probes: tuple[Probe, ...] = ()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.config.checking import check
 from engine.config.document import Document, read_document
-from engine.config.errors import ConfigError, Problem, errors, in_order
+from engine.config.errors import ConfigError, Problem, Severity, errors, in_order
 from engine.config.expressions import Expressions
-from engine.config.project import FILE_NAME, Exposition, Layers, Overrides, Probe, Settings
+from engine.config.project import FILE_NAME, Exposition, Layers, Overrides, Probe, Server, Settings
 from engine.config.rules import read_rules
-from engine.config.settings_file import ModesSection, ProbeSection, SettingsFile
+from engine.config.settings_file import EvaluatorSection, ModesSection, ProbeSection, SettingsFile
 from engine.config.tree import KeyPath
 from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
 
@@ -21,6 +21,7 @@ __all__ = [
     "Layers",
     "Overrides",
     "Probe",
+    "Server",
     "Settings",
     "find_settings",
     "load_settings",
@@ -94,6 +95,7 @@ class _Reading:
             rules=tuple(self.rule_files(content)),
             state=self.root / Path(content.state).expanduser(),
             retention=content.retention,
+            evaluator=self.server(content.evaluator, rules) if content.evaluator is not None else None,
             host=sources.host,
             expositions=tuple(
                 Exposition(
@@ -148,6 +150,25 @@ class _Reading:
         """Return the project's own playbook folders and, behind them, those that come with the product."""
         return tuple(
             dict.fromkeys((*self.paths("playbooks", content.playbooks, shipped("playbooks")), shipped("playbooks")))
+        )
+
+    def server(self, section: EvaluatorSection, rules: Sequence[RecordingRule]) -> Server:
+        """Return the server that evaluates; it does not see what recording rules of ours record."""
+        if rules:
+            message = f"the recording rules of this project ({rules[0].record}, …) do not reach the server"
+            fix = "name their files in the server's own rule_files, and leave them out here"
+            self.problems.append(
+                self.document.problem(
+                    "unseen-rules", message, ("evaluator",), at_key=True, fix=fix, severity=Severity.WARNING
+                )
+            )
+        return Server(
+            section.prometheus,
+            section.interval,
+            section.timeout,
+            None if section.token_file is None else self.root / Path(section.token_file).expanduser(),
+            dict(section.headers),
+            section.environment_proxy,
         )
 
     def probe(self, section: ProbeSection, number: int) -> Probe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -45,6 +46,26 @@ def _metric(value: str) -> str:
     return value
 
 
+def _server(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  # is worked out, and may be no number, only now
+    except ValueError as error:
+        raise wrong("wrong-value", f"{quoted(shorn(value))} is no address: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        fix = f"did you mean 'http://{value}'?" if "://" not in value and "@" not in value else None
+        raise wrong("wrong-value", "a server's address begins with http:// or https://", fix)
+    if parts.query or parts.fragment:
+        raise wrong("wrong-value", "a server's address has neither '?' nor '#'")
+    return value
+
+
+def shorn(address: str) -> str:
+    """Return an address without user and password."""
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
 def _for_all(value: object) -> object:
     return {"all": value} if isinstance(value, str) else value
 
@@ -55,6 +76,7 @@ def _file(value: object) -> object:
 
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), WithJsonSchema(_TEXTS)]
+Server = Annotated[Text, AfterValidator(_server)]
 Address = Annotated[Text, AfterValidator(_template)]
 
 
@@ -101,10 +123,31 @@ class SourcesSection(Section):
     exposition: tuple[ExpositionSection, ...] = Field((), description="Metric pages.")
     probe: tuple[ProbeSection, ...] = Field((), description="Probes over TCP and HTTP.")
 
-    LATER: ClassVar[Mapping[str, str]] = {
-        "prometheus": "a Prometheus server as source and evaluator",
-        "consul": "services and their health from Consul",
+    LATER: ClassVar[Mapping[str, str]] = {"consul": "services and their health from Consul"}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        "prometheus": "a server that is asked is 'evaluator: {prometheus: URL}', at the top"
     }
+
+
+class EvaluatorSection(Section):
+    """A Prometheus-compatible server that is asked instead of the samples collected here."""
+
+    prometheus: Server = Field(description="Its address, such as http://127.0.0.1:9090")
+    interval: Time = Field(
+        60.0, description="How often it collects: for three of these a sample says what is the case."
+    )
+    timeout: Time = Field(10.0, description="How long an answer may take.")
+    token_file: Text | None = Field(None, description="A file with a bearer token, read anew for each round.")
+    headers: Mapping[Text, AnyText] = Field({}, description="What else is sent, such as X-Scope-OrgID.")
+    environment_proxy: Flag = Field(False, description="Whether to go through the proxy that the environment names.")
+
+    @model_validator(mode="after")
+    def shows_one_identity(self) -> EvaluatorSection:
+        """There is one Authorization header."""
+        known = urlsplit(self.prometheus).username is not None
+        if known and self.token_file is not None:
+            raise wrong("wrong-value", "a user in the address and a token are two identities", "leave one of them out")
+        return self
 
 
 class LimitsSection(Section):
@@ -185,6 +228,7 @@ class SettingsFile(Section):
     interval: Time = Field(15.0, description="How often is collected and judged.")
     retention: Time = Field(15 * 86_400.0, description="For how long samples are kept.")
     environment: AnyText = Field("", description="A name that stands in the record, such as production.")
+    evaluator: EvaluatorSection | None = Field(None, description="A server that evaluates all expressions.")
     sources: SourcesSection = Field(SourcesSection.model_construct(), description="Where samples come from.")
     limits: LimitsSection = Field(LimitsSection.model_construct(), description="What holds for the whole engine.")
     modes: Mapping[Text, Modes] = Field({}, description="How far a runbook may go, by its name.")
@@ -196,5 +240,4 @@ class SettingsFile(Section):
         "approval": "who may approve what",
         "heartbeat": "a URL that is called while the engine is well",
         "notify": "telling people",
-        "evaluator": "a Prometheus server that evaluates",
     }

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.errors import ConfigError
+from engine.config.errors import ConfigError, Severity
 from engine.config.settings import (
     Exposition,
     Layers,
     Probe,
+    Server,
     find_settings,
     load_settings,
     read_settings,
@@ -45,6 +46,14 @@ params:
   disk-full: {all: {short: 0.2}, groups: {web: {short: 0.3}}, hosts: {db1: {settle: 5m}}}
 protected: [db1, monitor]
 canaries: ["up{job='canary'} == 1"]
+"""
+SERVER = """\
+evaluator:
+  prometheus: http://me:secret@127.0.0.1:9090/prometheus
+  interval: 30s
+  timeout: 3s
+  headers: {X-Scope-OrgID: team}
+  environment_proxy: true
 """
 RULES = """\
 groups:
@@ -94,6 +103,16 @@ def test_every_key_of_the_settings_arrives(project: Path) -> None:
     assert settings.canaries == (Condition("up{job='canary'} == 1", Scope.FLEET),)
 
 
+def test_every_key_of_the_server_that_evaluates_arrives(tmp_path: Path) -> None:
+    path = tmp_path / "mendbook.yml"
+    path.write_text(SERVER)
+    address = "http://me:secret@127.0.0.1:9090/prometheus"
+    server = Server(address, 30.0, 3.0, None, {"X-Scope-OrgID": "team"}, environment_proxy=True)
+    assert load_settings(path, tmp_path).evaluator == server
+    path.write_text("evaluator: {prometheus: https://x, token_file: secrets/token}")
+    assert load_settings(path, tmp_path).evaluator == Server("https://x", token_file=tmp_path / "secrets" / "token")
+
+
 def test_without_a_file_there_is_a_default_for_everything(tmp_path: Path) -> None:
     settings = load_settings(find_settings(tmp_path), tmp_path)
     assert settings.host
@@ -103,6 +122,44 @@ def test_without_a_file_there_is_a_default_for_everything(tmp_path: Path) -> Non
     assert settings.state == tmp_path / ".mendbook"
     assert [path.name for path in settings.inventory] == ["localhost.yml"]
     assert all(path.exists() for path in (*settings.inventory, *settings.runbooks, *settings.playbooks))
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("ftp://x", "begins with http:// or https://"),
+        ("x:9090", "did you mean 'http://x:9090'"),
+        ("me:secret@x:9090", "begins with http:// or https://"),
+        ("http://", "begins with http:// or https://"),
+        ("http://me:secret@x:port", "'http://x:port' is no address"),
+        ("http://[x", "is no address"),
+        ("http://x/graph?g0.expr=up", "neither '?' nor '#'"),
+    ],
+)
+def test_a_server_has_an_address_of_the_web(tmp_path: Path, address: str, words: str) -> None:
+    (tmp_path / "mendbook.yml").write_text(f"evaluator: {{prometheus: '{address}'}}\n")
+    _, (problem,) = read_settings(tmp_path / "mendbook.yml", tmp_path)
+    sentence = f"{problem.message}; {problem.fix}"
+    assert words in sentence
+    assert "secret" not in sentence
+
+
+def test_a_server_is_named_with_one_identity(tmp_path: Path) -> None:
+    (tmp_path / "mendbook.yml").write_text("evaluator: {prometheus: 'http://me:secret@x', token_file: token}\n")
+    _, (problem,) = read_settings(tmp_path / "mendbook.yml", tmp_path)
+    assert "two identities" in problem.message
+
+
+def test_rules_of_ours_that_a_server_does_not_see_are_remarked_upon(tmp_path: Path) -> None:
+    rules = "rules: [{record: 'a:b', expr: up}]"
+    (tmp_path / "mendbook.yml").write_text(f"evaluator: {{prometheus: 'http://x'}}\n{rules}\n")
+    settings, (problem,) = read_settings(tmp_path / "mendbook.yml", tmp_path)
+    assert (problem.code, problem.severity) == ("unseen-rules", Severity.WARNING)
+    assert settings.evaluator == Server("http://x")
+
+
+def test_a_password_is_not_shown_with_the_settings() -> None:
+    assert "secret" not in repr(Server("http://me:secret@x", headers={"X-Key": "secret"}))
 
 
 def test_an_empty_file_says_nothing_which_is_no_mistake(tmp_path: Path) -> None:
