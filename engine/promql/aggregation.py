@@ -131,12 +131,10 @@ def _whole_numbers(node: Aggregation, frame: Frame) -> Values:
 
 def _some_of_each(node: Aggregation, frame: Frame) -> Grid:
     """Return the k greatest, least or first series of each group; an instant query's come in that order."""
-    wanted = _whole_numbers(node, frame)
-    if (wanted < 1).all():
-        return empty_grid(wanted.size)
     grid = frame.vector(node.expression)
-    if not grid.series:
-        return grid
+    wanted = _whole_numbers(node, frame)
+    if not grid.series or (wanted < 1).all():
+        return empty_grid(wanted.size)
     _, groups = _groups(node, grid.series)
     columns, rows = np.nonzero(grid.present.T)
     values = grid.values[rows, columns]
