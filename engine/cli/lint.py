@@ -102,14 +102,25 @@ def load(settings: Settings, inventory: Inventory, files: Sequence[Path]) -> Loa
 def against_samples(loaded: Loaded, settings: Settings) -> Iterable[Problem]:
     """Return warnings about metrics that were never collected; nothing when nothing was."""
     from engine.cli.checks import unknown_series
-    from engine.samples.store import SampleStore
 
-    with SampleStore(settings.samples, retention=settings.retention, read_only=True) as store:
-        names = {labels.get("__name__", "") for labels in store.series()}
+    names, why = known_metrics(settings)
     if not names:
-        note("no samples yet: whether the metrics that runbooks name exist could not be checked")
+        note(f"{why}: whether the metrics that runbooks name exist could not be checked")
         return ()
     return tuple(unknown_series(loaded.runbooks, names | {rule.record for rule in settings.recording}))
+
+
+def known_metrics(settings: Settings) -> tuple[frozenset[str], str]:
+    """Return the names of the metrics that expressions are evaluated over, and why there are none where there are none."""
+    from engine.app import App
+
+    with App(settings) as app:
+        if app.server is None:
+            return frozenset(each.get("__name__", "") for each in app.read_samples().series()), "no samples yet"
+        names = app.server.metrics()
+        if isinstance(names, frozenset):
+            return names, f"{app.server.address} has no samples"
+        return frozenset(), names.words
 
 
 def only(found: Iterable[Problem], files: Sequence[Path]) -> list[Problem]:

@@ -74,7 +74,8 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
         if tree is not None:
             from engine.promql import explain
 
-            part = explain(bound(tree, target), store, round(when * 1000))
+            tree = bound(tree, target)
+            part = explain(tree, store, round(when * 1000)) if app.server is None else app.server.explain(tree, when)
             if output == "table":
                 unfold(part)
             else:

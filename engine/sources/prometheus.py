@@ -13,18 +13,28 @@ from typing import Final
 
 from engine.model.labels import METRIC_NAME
 from engine.model.truth import Answer, Coverage, Query
-from engine.promql import MatchOperator, ParseError, Result, Selected, Vector, format_matchers, parse, selectors
+from engine.promql import (
+    Explanation,
+    MatchOperator,
+    ParseError,
+    Result,
+    Selected,
+    Vector,
+    format_expression,
+    format_matchers,
+    parse,
+    selectors,
+)
 from engine.promql.coverage import ENOUGH, told
 from engine.promql.evaluate import LOOKBACK
+from engine.promql.explain import summary
 from engine.promql.literals import print_duration
-from engine.promql.syntax import NOWHERE, Edge
-from engine.sources.query_api import MAX_BYTES, Abilities, Ask, Failure, QueryApi
+from engine.promql.syntax import NOWHERE, Edge, Expression, NumberLiteral, RangeSelector, StringLiteral, children, walk
+from engine.sources.query_api import LATEST, MAX_BYTES, Abilities, Ask, Failure, QueryApi
 
 STEPS: Final = 120
 """Into so many pieces a range is cut to learn how far back its samples reach, where they do not reach far enough."""
 SHORTEST_STEP: Final = 1000
-LATEST: Final = 1e12
-"""Seconds since the epoch that no sample's time is beyond."""
 
 Replies = Mapping[Ask, Result | Failure]
 
@@ -108,6 +118,26 @@ class PrometheusEvaluator:
 
         answers = {query: one(query) for query in needs}
         return tuple(answers[query] for query in queries)
+
+    def explain(self, expr: Expression, at: float) -> Explanation:
+        """Return every part of an expression with its value at `at`, as the server says; what it cannot evaluate says why."""
+        moment = round(at * 1000)
+        texts = {format_expression(node) for node in walk(expr)}
+        replies = self._api.ask(Ask(text, moment) for text in texts)
+
+        def explained(node: Expression) -> Explanation:
+            text = format_expression(node)
+            reply = replies[Ask(text, moment)]
+            value = f"error: {reply.words}" if isinstance(reply, Failure) else summary(reply)
+            below = () if isinstance(node, RangeSelector) else children(node)
+            parts = (each for each in below if not isinstance(each, NumberLiteral | StringLiteral))
+            return Explanation(text, node.span, value, tuple(map(explained, parts)))
+
+        return explained(expr)
+
+    def metrics(self) -> frozenset[str] | Failure:
+        """Return the names of the metrics that the server has."""
+        return self._api.metrics()
 
     def close(self) -> None:
         """End the connections."""

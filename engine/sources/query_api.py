@@ -17,7 +17,7 @@ import numpy as np
 from yarl import URL
 
 from engine.model.labels import Labels
-from engine.promql import Matrix, Result, Scalar, Text, Vector
+from engine.promql import Matrix, Points, Result, Scalar, Text, Vector
 from engine.promql.literals import print_duration
 from engine.sources.exposition import body
 from engine.sources.page import NUMBER, NUMBER_LENGTH
@@ -26,6 +26,8 @@ from engine.sources.side_by_side import REASON_LENGTH, Job, Outcome, Refused, Si
 CONNECTIONS: Final = 16
 """Requests under way at once: Prometheus evaluates 20 and lets others wait."""
 MAX_BYTES: Final = 32 << 20
+LATEST: Final = 1e12
+"""Seconds since the epoch that no sample's time is beyond."""
 TOKEN_BYTES: Final = 64 << 10
 OK: Final = 200
 _SURROGATE: Final = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
@@ -138,6 +140,15 @@ class QueryApi:
         product = build.get("application") or ("Prometheus" if build.get("revision") else "a server like Prometheus")
         known = version if isinstance(version, str) else "of unknown version"
         return Abilities(str(product)[:REASON_LENGTH], known[:REASON_LENGTH], lookback.result.status != OK)
+
+    def metrics(self) -> frozenset[str] | Failure:
+        """Return the names of the metrics that the server has."""
+        outcomes = self._round({"names": (("api", "v1", "label", "__name__", "values"), None)})
+        said = self._said(outcomes["names"])
+        if isinstance(said, Failure):
+            return said
+        names = said if isinstance(said, list) else ()
+        return frozenset(name for name in names if isinstance(name, str))
 
     def close(self) -> None:
         """End the connections and the thread that serves them."""
@@ -252,8 +263,8 @@ def read_result(data: object, at: int) -> Result:
             return Scalar(at, read_number(value))
         case {"resultType": "string", "result": [_, str(value)]}:
             return Text(at, value)
-        case {"resultType": "matrix"}:
-            return Matrix(())
+        case {"resultType": "matrix", "result": [*rows]}:
+            return Matrix(tuple(map(read_points, rows)))
         case _:
             raise Refused("what it answers is no result of a query")
 
@@ -262,14 +273,38 @@ def read_row(row: object) -> tuple[Labels, float]:
     """Return one series of a vector and its value. Raises Refused."""
     match row:
         case {"metric": {**metric}, "value": [_, value]}:
-            labels = {str(name): label for name, label in metric.items() if isinstance(label, str)}
-            if len(labels) != len(metric):
-                raise Refused("a label's value is not text")
-            return Labels(labels), read_number(value)
+            return read_labels(metric), read_number(value)
         case {"histogram": _}:
             raise Refused("native histograms are not supported")
         case _:
             raise Refused("a series of the result has no labels or no value")
+
+
+def read_points(row: object) -> Points:
+    """Return one series of a range vector. Raises Refused."""
+    match row:
+        case {"metric": {**metric}, "values": [*pairs]}:
+            times, values = [], []
+            for pair in pairs:
+                match pair:
+                    case [int() | float() as time, value] if abs(time) < LATEST:
+                        times.append(round(time * 1000))
+                        values.append(read_number(value))
+                    case _:
+                        raise Refused("a sample has no time or no value")
+            return Points(read_labels(metric), np.array(times, np.int64), np.array(values, np.float64))
+        case {"histograms": _}:
+            raise Refused("native histograms are not supported")
+        case _:
+            raise Refused("a series of the result has no labels or no value")
+
+
+def read_labels(metric: Mapping[object, object]) -> Labels:
+    """Return the labels of a series. Raises Refused."""
+    labels = {str(name): label for name, label in metric.items() if isinstance(label, str)}
+    if len(labels) != len(metric):
+        raise Refused("a label's value is not text")
+    return Labels(labels)
 
 
 def read_number(value: object) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.model.labels import METRIC_NAME, Batch, Labels, Sample
 from engine.model.truth import Answer, Query, Truth
 from engine.ports import Evaluator
-from engine.promql import STALE
+from engine.promql import STALE, Explanation, explain, parse
 from engine.samples.evaluator import EmbeddedEvaluator
 from engine.samples.store import SampleStore
 from engine.sources.prometheus import PrometheusEvaluator
@@ -72,12 +72,16 @@ def batches() -> Iterator[Batch]:
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedEvaluator]:
-    store = SampleStore(tmp_path_factory.mktemp("samples"), retention=1e9)
-    for batch in batches():
-        store.append(batch)
-    yield EmbeddedEvaluator(store, fresh=FRESH)
-    store.close()
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleStore]:
+    with SampleStore(tmp_path_factory.mktemp("samples"), retention=1e9) as store:
+        for batch in batches():
+            store.append(batch)
+        yield store
+
+
+@pytest.fixture(scope="module")
+def embedded(store: SampleStore) -> EmbeddedEvaluator:
+    return EmbeddedEvaluator(store, fresh=FRESH)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +226,23 @@ def test_prometheus_says_what_it_is_and_that_it_knows_a_lookback_of_ours(
     assert abilities.product == "Prometheus"
     assert abilities.version.startswith("3.")
     assert abilities.lookback
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    "expr", [*EXPRESSIONS[:16], "cpu + nothing", "-cpu{instance='a'} ^ 2", "max_over_time(cpu[3m:1m])"]
+)
+def test_an_expression_is_explained_in_the_same_parts(
+    store: SampleStore, remote: PrometheusEvaluator, expr: str
+) -> None:
+    tree = parse(expr)
+    mine, theirs = explain(tree, store, round(NOW * 1000)), remote.explain(tree, NOW)
+    assert shape(theirs) == shape(mine)
+
+
+def shape(part: Explanation) -> object:
+    """Return texts and parts, and how many series each has: which of many come first is nobody's promise."""
+    return part.text, part.value.partition(" series:")[0], tuple(map(shape, part.parts))
 
 
 WRONG = {
