@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from engine.promql.block import Values
+from engine.promql.block import Times, Values
 from engine.promql.extended import read_extended
 from engine.promql.frame import Frame, Function, Stretches
 from engine.promql.syntax import Call, RangeSelector, Type
@@ -128,8 +128,25 @@ def regression(part: Stretches) -> tuple[Values, Values, Values]:
     return slope, middle, level + part.first()
 
 
+def _line_of_sums(part: Stretches, origins: Times) -> tuple[Values, Values]:
+    """Return slope and value at `origins` of each line, out of plain sums.
+
+    That rounds more than `regression`, but says of windows with infinities what Prometheus says: which sums are infinite
+    decides.
+    """
+    seconds = (part.times - np.repeat(origins, part.lengths)) / 1000.0
+    count = part.lengths.astype(np.float64)
+    x, y, xx = part.total(seconds), part.total(part.values), part.total(seconds * seconds)
+    slope = (part.total(seconds * part.values) - x * y / count) / (xx - x * x / count)
+    constant = part.total((part.values != part.spread(part.first())).astype(np.float64)) == 0
+    return np.where(constant, np.nan, slope), np.where(constant, np.nan, y / count - slope * x / count)
+
+
 def _slope(part: Stretches) -> Values:
-    return regression(part)[0]
+    slope, _, level = regression(part)
+    if np.isfinite(level).all():
+        return slope
+    return np.where(np.isfinite(level), slope, _line_of_sums(part, part.times[part.begins])[0])
 
 
 def _predict(frame: Frame, node: Call) -> Grid:
@@ -138,7 +155,11 @@ def _predict(frame: Frame, node: Call) -> Grid:
     def reduction(part: Stretches) -> Values:
         slope, middle, level = regression(part)
         moment = (part.instants - part.times[part.begins]) / 1000.0 + ahead[part.columns]
-        return level + slope * (moment - middle)
+        predicted: Values = level + slope * (moment - middle)
+        if np.isfinite(level).all():
+            return predicted
+        slope, now = _line_of_sums(part, part.instants)
+        return np.where(np.isfinite(level), predicted, now + slope * ahead[part.columns])
 
     return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
 

@@ -14,7 +14,7 @@ from engine.promql import STALE
 SPAN = 50 * 60
 """Seconds from the first sample to the last: less than the hour within which Prometheus takes samples of any order."""
 HOSTS = ("a", "b", "c")
-SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 0.1, 1e15, -1e-3)
+SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 0.1, 1e6, -1e-3)
 
 
 def random_memory(seed: int, begin: int) -> Memory:
