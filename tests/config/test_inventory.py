@@ -81,6 +81,15 @@ def test_two_hosts_with_one_instance_are_remarked_upon() -> None:
     assert len(same.fleet.of_instance("x")) == 2
 
 
+def test_a_port_of_one_host_on_an_address_of_another_is_remarked_upon() -> None:
+    same = listed(a={"ansible_host": "10.0.0.1"}, b={"mendbook_instance": "10.0.0.1:9100"})
+    assert [problem.message for problem in same.problems] == [
+        "the instance '10.0.0.1:9100' means a, b: its alerts will be held"
+    ]
+    ports = {name: {"mendbook_instance": f"10.0.0.1:{port}"} for name, port in (("a", 1), ("b", 2))}
+    assert listed(**ports).problems == ()
+
+
 def test_a_dependency_that_is_not_there_is_remarked_upon() -> None:
     assert [problem.code for problem in listed(a={"depends_on": ["gone"]}).problems] == ["unknown-host"]
 
