@@ -4,7 +4,7 @@
 #     PROMETHEUS=$(tests/lab_tools/get_prometheus.sh)
 #
 # It is kept in $MENDBOOK_LAB_CACHE (default: ~/.cache/mendbook-lab). A path in $PROMETHEUS is taken as it is.
-# Needs apt-get and dpkg-deb. Older Debian's 2.42 is no oracle: ranges are left-open since 3.0.
+# Needs apt-get, whose own sources say where Debian is, and dpkg-deb. Older Debian's 2.42 is no oracle: ranges are left-open since 3.0.
 set -eu
 
 if [ -n "${PROMETHEUS:-}" ]; then
@@ -18,6 +18,9 @@ if [ ! -x "$server" ]; then
     trap 'rm -rf "$work"' EXIT
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$cache"
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v '^[[:space:]]*#' |
+        grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
+    [ -n "$mirror" ] || { echo "apt's sources name no Debian mirror" >&2; exit 1; }
     echo "deb [signed-by=$keyring] $mirror sid main" >"$work/sid.list"
     cd "$work"
     sid() {
