@@ -18,8 +18,8 @@ from engine.lab.settings import Layout
 from engine.model.incident import Incident, IncidentState
 from engine.records.leader import Leadership
 
-LONGEST = 45.0
-"""Seconds that one injection may take from its effect to its verified end."""
+LONGEST = 75.0
+"""Seconds that one injection may take from its effect to its verified end: longer than any runbook takes to its own verdict."""
 PATIENCE = 30.0
 """Seconds that the engine may take to see a quiet cluster before an injection."""
 SETTLED = frozenset({IncidentState.RESOLVED, IncidentState.SELF_HEALED, IncidentState.ESCALATED})
