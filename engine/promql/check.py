@@ -5,9 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from engine.promql.block import Matcher, MatchOperator
+from engine.promql.catalogue import FUNCTIONS
 from engine.promql.errors import ParseError
 from engine.promql.lexer import Token
-from engine.promql.library import FUNCTIONS
 from engine.promql.patterns import compile_pattern
 from engine.promql.syntax import (
     COMPARISONS,

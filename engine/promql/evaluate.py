@@ -7,10 +7,10 @@ import numpy as np
 from engine.model.labels import Labels
 from engine.promql.aggregation import aggregate
 from engine.promql.block import Storage
+from engine.promql.catalogue import FUNCTIONS
 from engine.promql.errors import EvaluationError
 from engine.promql.extended import read_extended, read_smoothed
 from engine.promql.frame import Evaluator, Frame, Windows
-from engine.promql.library import FUNCTIONS
 from engine.promql.operators import binary
 from engine.promql.reading import read_instants, read_subquery, read_windows
 from engine.promql.syntax import (

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.promql.block import Matcher
+from engine.promql.catalogue import FUNCTIONS
 from engine.promql.durations import NoDurationError, milliseconds
-from engine.promql.library import FUNCTIONS
 from engine.promql.printing import format_expression
 from engine.promql.syntax import (
     COMPARISONS,
