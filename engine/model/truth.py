@@ -120,6 +120,8 @@ def lacking(need: Coverage, instances: Collection[str]) -> str | None:
     """
     whole = instances is need.instances
     fresh = instances if whole else [each for each in (*instances, "") if each in need.instances]
+    if fresh and not need.short:
+        return None
     if not whole and (ports := with_port_kept(need.instances)):
         fresh = [*fresh, *(each for host in on_any_port(frozenset(instances)) for each in ports.get(host, ()))]
     if not fresh:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -101,7 +101,7 @@ class Instances:
         """Return the instances of these series."""
         known: dict[str, int] = {}
         numbers = [known.setdefault(labels.get("instance", ""), len(known)) for labels in series]
-        return cls(tuple(known), frozenset(known), np.array(numbers, dtype=np.int64))
+        return cls(tuple(known), the_same(frozenset(known)), np.array(numbers, dtype=np.int64))
 
     def any(self, holds: Mask) -> Mask:
         """Return for which instances it holds for any of their series."""
@@ -123,4 +123,10 @@ class Instances:
         """Return the names of those instances for which it holds."""
         if holds.all():
             return self.every
-        return frozenset(self.names[number] for number in np.flatnonzero(holds).tolist())
+        return the_same(frozenset(self.names[number] for number in np.flatnonzero(holds).tolist()))
+
+
+@lru_cache(maxsize=256)
+def the_same(instances: frozenset[str]) -> frozenset[str]:
+    """Return the very set that was there before, if an equal one was: what is kept about a set is then found at once."""
+    return instances
