@@ -152,7 +152,7 @@ def picture(app: App, tick: Tick) -> Any:
         # what has several lines could look like entries of their own
         where, sentence = (Text(line(text)) for text in (logged.entry.target or "", logged.entry.sentence))
         last.add_row(Text(when(logged.at), style="dim"), kind, where, sentence)
-    parts = [head, Text()]
-    parts += [incidents, Text()] if live_incidents else []  # type: ignore[list-item]
-    parts += [alerts, Text()] if tick.alerts else []  # type: ignore[list-item]
+    parts: list[Any] = [head, Text()]
+    parts += [incidents, Text()] if live_incidents else []
+    parts += [alerts, Text()] if tick.alerts else []
     return Group(*parts, last)
