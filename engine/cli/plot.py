@@ -53,9 +53,10 @@ def plot(points: Points, start: float, end: float, width: int, height: int) -> l
 
 def level(value: float, low: float, high: float, rows: int) -> int:
     """Return the row, from below, that a value is drawn on; the middle one when all values are the same."""
-    if high == low:
+    span = high / 2 - low / 2  # halves, since the whole span may be more than a float holds
+    if span == 0.0:
         return (rows - 1) // 2
-    share = (value / 2 - low / 2) / (high / 2 - low / 2)  # halves, since the whole span may be more than a float holds
+    share = (value / 2 - low / 2) / span
     return min(rows - 1, max(0, round(share * (rows - 1))))
 
 

@@ -38,6 +38,21 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Alerts whose labels match `selector` (such as `{alertname="HostDown",instance=~"db.*"}`) start nothing until `until`.
+
+    They are detected and recorded as ever. Who asked for it, why and since when are told with every hold.
+    """
+
+    id: str
+    selector: str
+    by: str
+    reason: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What an operator asks of the engine.
 
@@ -73,6 +88,7 @@ class Standing:
     executions: tuple[Execution, ...] = ()
     locks: tuple[Lock, ...] = ()
     pauses: tuple[Pause, ...] = ()
+    silences: tuple[Silence, ...] = ()
     requests: tuple[Request, ...] = ()
     last_tick: float | None = None
     fleet: frozenset[str] = field(default_factory=frozenset)

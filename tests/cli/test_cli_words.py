@@ -7,7 +7,7 @@ import math
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.cli.expressions import pointed
@@ -84,6 +84,7 @@ def test_a_plot_has_the_size_that_was_asked_for(points: list[tuple[float, float]
 
 
 @given(POINTS, st.integers(1, 60))
+@example([(0.0, 0.0), (2.0, 5e-324)], 50)  # a span that halves to nothing
 def test_a_spark_is_one_line_of_blocks(points: list[tuple[float, float]], width: int) -> None:
     drawn = spark(points, 0.0, 100.0, width)
     assert len(drawn) == width
