@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select, update
 
 from engine.model.decision import Entry
-from engine.model.standing import Pause, Request
+from engine.model.runbook import Value
+from engine.model.standing import Pause, Request, Silence
 from engine.records import chain, writes
-from engine.records.schema import locks, meta, pauses, requests
+from engine.records.schema import locks, meta, pauses, requests, silences
 from engine.records.store import Record
 
 
 class Desk:
     """Writes into a record beside a running engine; every method may raise RecordError, and then nothing was stored.
 
-    Pausing, resuming and releasing count the record's version on, so that what was planned without knowing is refused.
+    Pausing, resuming, silencing and releasing count the record's version on, so that what was planned without knowing is refused.
     """
 
     def __init__(self, record: Record, clock: Callable[[], float] = time.time) -> None:
@@ -54,12 +56,33 @@ class Desk:
             self.note(connection, f"{pause.by} paused {pause.scope}: {pause.reason}", "pause", pause.by)
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
-        """End the pause of that scope; return whether there was one."""
+        """End the pause of that scope; return whether there was one that had not run out."""
         with self.record.writing() as connection:
-            if connection.execute(delete(pauses).where(pauses.c.scope == scope)).rowcount == 0:
+            found = connection.execute(select(pauses.c.until).where(pauses.c.scope == scope)).one_or_none()
+            if found is None:
                 return False
+            connection.execute(delete(pauses).where(pauses.c.scope == scope))
             self.note(connection, f"{by} resumed {scope}: {reason}", "resume", by)
-        return True
+            return found.until is None or bool(found.until > self.clock())
+
+    def silence(self, silence: Silence) -> None:
+        """Have what matches start nothing until its end, in place of a silence with the same id."""
+        with self.record.writing() as connection:
+            writes.put_silence(connection, silence)
+            sentence = f"{silence.by} silenced {silence.selector}: {silence.reason}"
+            more: dict[str, Value] = {"silence": silence.id, "selector": silence.selector, "until": silence.until}
+            self.note(connection, sentence, "silence", silence.by, more=more)
+
+    def unsilence(self, silence: str, by: str, reason: str) -> bool:
+        """End the silence with that id; return whether there was one that had not run out."""
+        with self.record.writing() as connection:
+            found = connection.execute(select(silences).where(silences.c.id == silence)).mappings().one_or_none()
+            if found is None:
+                return False
+            connection.execute(delete(silences).where(silences.c.id == silence))
+            sentence = f"{by} ended the silence of {found['selector']}: {reason}"
+            self.note(connection, sentence, "unsilence", by, more={"silence": silence, "selector": found["selector"]})
+            return bool(found["until"] > self.clock())
 
     def release_lock(self, target: str, by: str, reason: str) -> bool:
         """Set a target free, whoever holds it; return whether it was locked."""
@@ -69,9 +92,17 @@ class Desk:
             self.note(connection, f"{by} released the lock on {target}: {reason}", "release_lock", by, target)
         return True
 
-    def note(self, connection: Connection, sentence: str, code: str, by: str, target: str | None = None) -> None:
+    def note(
+        self,
+        connection: Connection,
+        sentence: str,
+        code: str,
+        by: str,
+        target: str | None = None,
+        more: Mapping[str, Value] = MappingProxyType({}),
+    ) -> None:
         """Count the version on and append who did what to the chain."""
         connection.execute(update(meta).values(version=meta.c.version + 1))
         version = connection.execute(select(meta.c.version)).scalar_one()
-        line = Entry("operator", sentence, target=target, code=code, data={"by": by})
+        line = Entry("operator", sentence, target=target, code=code, data={"by": by, **more})
         chain.append(connection, self.clock(), version, (line,))

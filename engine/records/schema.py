@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Dialect,
@@ -25,11 +26,12 @@ from sqlalchemy import (
     text,
 )
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every version of the schema, oldest first: the names of the steps in `migrations/versions`."""
 HEAD = VERSIONS[-1]
 VERSION_TABLE = "alembic_version"
 MARK = "\x01"
+WHOLE = Integer().with_variant(BigInteger(), "postgresql")  # what SQLite calls an integer has 64 bits
 
 METADATA = MetaData(
     naming_convention={
@@ -97,7 +99,7 @@ def nested(name: str, *, needed: bool = True) -> Column[Any]:
 
 def whole(name: str, *, key: bool = False) -> Column[int]:
     """Return a column of whole numbers that the database does not make up itself."""
-    return Column(name, Integer, primary_key=key, autoincrement=False, nullable=False)
+    return Column(name, WHOLE, primary_key=key, autoincrement=False, nullable=False)
 
 
 def flag(name: str) -> Column[bool]:
@@ -240,6 +242,17 @@ pauses = Table(
     seconds("until", needed=False),
     nested("rest"),
 )
+silences = Table(
+    "silences",
+    METADATA,
+    words("id", key=True),
+    words("selector"),
+    words("by"),
+    words("reason"),
+    seconds("since"),
+    seconds("until"),
+    nested("rest"),
+)
 requests = Table(
     "requests",
     METADATA,
@@ -262,7 +275,7 @@ events = Table(
     METADATA,
     words("execution"),
     whole("number"),
-    seconds("at"),
+    seconds("at", index=True),  # the oldest are found without a look at the others
     words("kind"),
     whole("step"),
     words("host"),

@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Select, func, select
 from engine.model.decision import Change
 from engine.model.execution import Execution, ExecutionState, TaskEvent
 from engine.model.incident import Attempt, Incident, IncidentState
-from engine.model.standing import Lock, Pause, Request, Standing
+from engine.model.standing import Lock, Pause, Request, Silence, Standing
 from engine.records import opening, writes
 from engine.records.errors import RecordError
 from engine.records.rows import from_row
-from engine.records.schema import attempts, events, executions, incidents, locks, meta, pauses, requests
+from engine.records.schema import attempts, events, executions, incidents, locks, meta, pauses, requests, silences
 from engine.records.seen import LastSeen
 from engine.records.trouble import guarded
 
@@ -104,6 +104,11 @@ class Record:
                     connection,
                     Pause,
                     select(pauses).where(pauses.c.until.is_(None) | (pauses.c.until > now)).order_by(pauses.c.scope),
+                ),
+                silences=many(
+                    connection,
+                    Silence,
+                    select(silences).where(silences.c.until > now).order_by(silences.c.since, silences.c.id),
                 ),
                 requests=many(
                     connection,

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from engine.model.decision import Change
 from engine.model.execution import Execution, TaskEvent
-from engine.model.standing import Lock, Pause, Request
+from engine.model.standing import Lock, Pause, Request, Silence
 from engine.records import chain
 from engine.records.rows import to_row
 from engine.records.schema import (
@@ -25,6 +25,7 @@ from engine.records.schema import (
     meta,
     pauses,
     requests,
+    silences,
 )
 from engine.records.seen import LastSeen
 
@@ -128,3 +129,8 @@ def put_request(connection: Connection, request: Request) -> None:
 def put_pause(connection: Connection, pause: Pause) -> None:
     """Write a pause in place of one with the same scope."""
     upsert(connection, pauses, row(pause, pauses), "scope")
+
+
+def put_silence(connection: Connection, silence: Silence) -> None:
+    """Write a silence in place of one with the same id."""
+    upsert(connection, silences, row(silence, silences), "id")

@@ -11,7 +11,7 @@ import pytest
 from engine.model.decision import Entry
 from engine.model.execution import ExecutionState
 from engine.model.incident import IncidentState, Outcome
-from engine.model.standing import Lock, Pause, Request, Standing
+from engine.model.standing import Lock, Pause, Request, Silence, Standing
 from engine.ports import Records
 from engine.records.desk import Desk
 from engine.records.history import History
@@ -37,11 +37,11 @@ class Kept:
 @pytest.fixture(params=["memory", "sqlite"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
     if request.param == "memory":
-        memory = MemoryRecords()
+        memory = MemoryRecords(lambda: NOW)
         yield Kept(memory, memory, lambda: memory.entries)
         return
     with Record(tmp_path / "record.db") as record:
-        yield Kept(record, Desk(record), lambda: [one.entry for one in History(record).entries()])
+        yield Kept(record, Desk(record, lambda: NOW), lambda: [one.entry for one in History(record).entries()])
 
 
 def test_a_new_record_is_empty(kept: Kept) -> None:
@@ -259,3 +259,48 @@ def test_a_person_releases_a_lock_and_a_plan_made_before_is_refused(kept: Kept) 
     assert not kept.records.commit(change(1))
     assert kept.standing().locks == ()
     assert (kept.entries()[0].target, kept.entries()[0].data) == ("web1", {"by": "ann"})
+
+
+def silence(name: str = "s1", **more: float) -> Silence:
+    return Silence(
+        name, '{alertname="HostDown",instance=~"db.*"}', "ann", "disk swap", NOW, more.get("until", NOW + 60)
+    )
+
+
+def test_a_plan_made_before_a_silence_is_refused_and_the_record_says_who_silenced_what(kept: Kept) -> None:
+    kept.desk.silence(silence())
+    assert not kept.records.commit(change(0, execution=execution()))
+    assert kept.standing().silences == (silence(),)
+    said = kept.entries()[0]
+    assert (said.kind, said.code) == ("operator", "silence")
+    assert said.sentence == 'ann silenced {alertname="HostDown",instance=~"db.*"}: disk swap'
+    assert said.data == {"by": "ann", "silence": "s1", "selector": silence().selector, "until": NOW + 60}
+
+
+def test_a_silence_is_over_at_its_end_and_a_newer_one_takes_its_place(kept: Kept) -> None:
+    kept.desk.silence(silence())
+    kept.desk.silence(silence("s0", until=NOW + 90))
+    assert [one.id for one in kept.standing(NOW + 59.9).silences] == ["s0", "s1"]
+    assert [one.id for one in kept.standing(NOW + 60).silences] == ["s0"]
+    kept.desk.silence(silence(until=NOW + 120))
+    assert [one.id for one in kept.standing(NOW + 90).silences] == ["s1"]
+
+
+def test_ending_a_silence_counts_on_and_says_who(kept: Kept) -> None:
+    kept.desk.silence(silence())
+    assert kept.desk.unsilence("s1", "bob", "it is in")
+    assert not kept.desk.unsilence("s1", "bob", "it is in")
+    assert kept.standing().silences == ()
+    assert kept.standing().version == 2
+    said = kept.entries()[-1]
+    assert (said.code, said.data["by"]) == ("unsilence", "bob")
+    assert said.sentence.startswith("bob ended the silence of {alertname=")
+
+
+def test_what_ran_out_by_itself_was_not_ended_by_who_ends_it_later(kept: Kept) -> None:
+    kept.desk.pause(Pause("all", "ann", "x", NOW - 60, NOW))
+    kept.desk.silence(silence(until=NOW))
+    assert not kept.desk.resume("all", "bob", "late")
+    assert not kept.desk.unsilence("s1", "bob", "late")
+    assert kept.standing(NOW - 1).pauses == ()
+    assert kept.standing(NOW - 1).silences == ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from engine.model.decision import Change, Entry
 from engine.model.execution import Execution, TaskEvent
 from engine.model.incident import Alert, Attempt, Incident
-from engine.model.standing import Lock, Pause, Request, Standing
+from engine.model.runbook import Value
+from engine.model.standing import Lock, Pause, Request, Silence, Standing
 
 DAY = 86_400.0
 RECENT = 1_000
@@ -29,6 +30,7 @@ class MemoryRecords:
         self.executions: dict[str, Execution] = {}
         self.locks: dict[str, Lock] = {}
         self.pauses: dict[str, Pause] = {}
+        self.silences: dict[str, Silence] = {}
         self.requests: dict[str, Request] = {}
         self.results: dict[str, str] = {}
         """What finished requests came to."""
@@ -57,6 +59,9 @@ class MemoryRecords:
                 self.pauses[scope]
                 for scope in sorted(self.pauses)
                 if (until := self.pauses[scope].until) is None or until > now
+            ),
+            silences=tuple(
+                sorted((one for one in self.silences.values() if one.until > now), key=lambda one: (one.since, one.id))
             ),
             requests=tuple(
                 sorted(
@@ -134,12 +139,28 @@ class MemoryRecords:
         self.operator(f"{pause.by} paused {pause.scope}: {pause.reason}", "pause", {"by": pause.by})
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
-        """End the pause of that scope; return whether there was one."""
+        """End the pause of that scope; return whether there was one that had not run out."""
         pause = self.pauses.pop(scope, None)
         if pause is None:
             return False
         self.operator(f"{by} resumed {scope}: {reason}", "resume", {"by": by})
-        return True
+        return pause.until is None or pause.until > self.clock()
+
+    def silence(self, silence: Silence) -> None:
+        """Store the silence in place of one with the same id; a change planned before it is refused."""
+        self.silences[silence.id] = silence
+        more = {"silence": silence.id, "selector": silence.selector, "until": silence.until}
+        sentence = f"{silence.by} silenced {silence.selector}: {silence.reason}"
+        self.operator(sentence, "silence", {"by": silence.by, **more})
+
+    def unsilence(self, silence: str, by: str, reason: str) -> bool:
+        """End the silence with that id; return whether there was one that had not run out."""
+        found = self.silences.pop(silence, None)
+        if found is None:
+            return False
+        more = {"silence": silence, "selector": found.selector}
+        self.operator(f"{by} ended the silence of {found.selector}: {reason}", "unsilence", {"by": by, **more})
+        return found.until > self.clock()
 
     def release_lock(self, target: str, by: str, reason: str) -> bool:
         """Free the target; return whether it was locked."""
@@ -149,7 +170,7 @@ class MemoryRecords:
         self.operator(f"{by} released the lock on {target}: {reason}", "release_lock", {"by": by}, target)
         return True
 
-    def operator(self, sentence: str, code: str, data: dict[str, str], target: str | None = None) -> None:
+    def operator(self, sentence: str, code: str, data: Mapping[str, Value], target: str | None = None) -> None:
         """Count the version on and say who did what."""
         self.version += 1
         self.entries.append(Entry("operator", sentence, target=target, code=code, data=data))

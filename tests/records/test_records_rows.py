@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from engine.model.decision import Entry, Verdict
 from engine.model.execution import Execution, TaskEvent
 from engine.model.incident import Alert, AlertState, Attempt, Incident
-from engine.model.standing import Lock, Pause, Request
+from engine.model.standing import Lock, Pause, Request, Silence
 from engine.records.rows import RowError, canonical, decode, encode, from_row, to_row
 from tests.records.nouns import anything, normal
 
-KINDS = [Alert, Incident, Attempt, Execution, TaskEvent, Entry, Verdict, Lock, Pause, Request]
+KINDS = [Alert, Incident, Attempt, Execution, TaskEvent, Entry, Verdict, Lock, Pause, Request, Silence]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

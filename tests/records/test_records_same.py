@@ -14,7 +14,7 @@ from engine.core.draft import apply
 from engine.model.decision import Change
 from engine.model.execution import ExecutionState
 from engine.model.incident import IncidentState
-from engine.model.standing import Pause, Request, Standing
+from engine.model.standing import Pause, Request, Silence, Standing
 from engine.records.desk import Desk
 from engine.records.history import History
 from engine.records.store import Record
@@ -53,6 +53,8 @@ STEPS = st.lists(
             "pause": st.sampled_from(["all", "host:web1"]),
             "resume": st.sampled_from(["all", "host:web1"]),
             "release": HOSTS,
+            "silence": st.floats(NOW - 60, NOW + 90),
+            "unsilence": st.just("s1"),
         },
     ),
     max_size=8,
@@ -71,6 +73,10 @@ def play(records: Any, desk: Any, step: dict[str, Any]) -> list[Any]:
         said.append(desk.resume(scope, "ann", "x"))
     if target := step.pop("release", None):
         said.append(desk.release_lock(target, "ann", "x"))
+    if until := step.pop("silence", None):
+        said.append(desk.silence(Silence("s1", "{a='b'}", "ann", "x", NOW, until)))
+    if name := step.pop("unsilence", None):
+        said.append(desk.unsilence(name, "ann", "x"))
     version = records.standing(NOW).version - step.pop("late", 0)
     return [*said, records.commit(Change(**{"version": version, "at": NOW, **step}))]
 
@@ -90,10 +96,10 @@ def rows(standing: Standing) -> Standing:
 @settings(max_examples=30, deadline=None)
 @given(steps=STEPS)
 def test_a_database_does_what_the_record_in_memory_does(steps: list[dict[str, Any]]) -> None:
-    memory = MemoryRecords()
+    memory = MemoryRecords(lambda: NOW)
     with tempfile.TemporaryDirectory() as folder, Record(Path(folder) / "record.db") as record:
         for step in steps:
-            assert play(record, Desk(record), step) == play(memory, memory, step)
+            assert play(record, Desk(record, lambda: NOW), step) == play(memory, memory, step)
             assert record.standing(NOW + 60) == memory.standing(NOW + 60)
         history = History(record)
         assert [one.entry for one in history.entries()] == memory.entries
@@ -103,9 +109,9 @@ def test_a_database_does_what_the_record_in_memory_does(steps: list[dict[str, An
 
 @given(steps=STEPS)
 def test_a_record_does_with_a_stored_change_what_the_plan_took_it_to_do(steps: list[dict[str, Any]]) -> None:
-    memory = MemoryRecords()
+    memory = MemoryRecords(lambda: NOW)
     for step in steps:
-        play(memory, memory, {name: value for name, value in step.items() if name in {"request", "pause"}})
+        play(memory, memory, {name: value for name, value in step.items() if name in {"request", "pause", "silence"}})
         before = memory.standing(NOW)
         fields = {name: value for name, value in step.items() if name in Change.__dataclass_fields__}
         fields["locks"] = fields.get("locks", frozenset()) - {lock.target for lock in before.locks}
