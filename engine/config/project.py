@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from engine.config.document import Document
+from engine.model.notice import NoticeKind
 from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scalar
 
 FILE_NAME = "mendbook.yml"
@@ -59,6 +60,26 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """An address that is called while the engine is well, at most once in `every` seconds; silence there raises the alarm."""
+
+    url: str = field(repr=False)
+    """Often a secret in itself."""
+    every: float = 60.0
+    timeout: float = 10.0
+    post: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Whom to tell of what: addresses as Apprise writes them, in the settings or one a line in a file."""
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    file: Path | None = None
+    of: frozenset[NoticeKind] = frozenset(NoticeKind)
+
+
+@dataclass(frozen=True, slots=True)
 class Layers(Generic[V]):
     """A value for all hosts, for groups, and for single hosts; the narrower counts."""
 
@@ -94,6 +115,10 @@ class Settings:
     canaries: tuple[Condition, ...] = ()
     environment: str = ""
     recording: tuple[RecordingRule, ...] = ()
+    heartbeat: Heartbeat | None = None
+    notify: Notify | None = None
+    listen: str | None = None
+    """host:port of the engine's own metrics page."""
     document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
 
     @property

@@ -10,15 +10,24 @@ from engine.config.checking import check
 from engine.config.document import Document, read_document
 from engine.config.errors import ConfigError, Problem, Severity, errors, in_order
 from engine.config.expressions import Expressions
-from engine.config.project import FILE_NAME, Exposition, Layers, Overrides, Probe, Server, Settings
+from engine.config.project import FILE_NAME, Exposition, Heartbeat, Layers, Notify, Overrides, Probe, Server, Settings
 from engine.config.rules import read_rules
-from engine.config.settings_file import EvaluatorSection, ModesSection, ProbeSection, SettingsFile
+from engine.config.settings_file import (
+    EvaluatorSection,
+    HeartbeatSection,
+    ModesSection,
+    NotifySection,
+    ProbeSection,
+    SettingsFile,
+)
 from engine.config.tree import KeyPath
 from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
 
 __all__ = [
     "Exposition",
+    "Heartbeat",
     "Layers",
+    "Notify",
     "Overrides",
     "Probe",
     "Server",
@@ -121,8 +130,23 @@ class _Reading:
             canaries=tuple(Condition(expr, Scope.FLEET) for expr in content.canaries),
             environment=content.environment,
             recording=rules,
+            heartbeat=self.heartbeat(content.heartbeat) if content.heartbeat is not None else None,
+            notify=self.notify(content.notify) if content.notify is not None else None,
+            listen=content.listen,
             document=self.document,
         )
+
+    def heartbeat(self, section: HeartbeatSection) -> Heartbeat:
+        """Return the address that is called while the engine is well."""
+        return Heartbeat(section.url, section.every, section.timeout, section.post)
+
+    def notify(self, section: NotifySection) -> Notify:
+        """Return whom to tell; a file of addresses that is not there is a problem."""
+        file = None if section.urls_file is None else self.root / Path(section.urls_file).expanduser()
+        if file is not None and not file.exists():
+            message = "there is no such file"
+            self.problems.append(self.document.problem("unreadable", message, ("notify", "urls_file")))
+        return Notify(section.urls, file, frozenset(section.of))
 
     def paths(self, kind: str, written: Iterable[str], otherwise: Path) -> tuple[Path, ...]:
         """Return the paths that are written, or the folder of that name, or what comes with the product."""

@@ -22,8 +22,10 @@ from engine.config.fields import (
     Share,
     Text,
     Time,
+    kind,
     wrong,
 )
+from engine.model.notice import NoticeKind
 from engine.promql.literals import LEGAL_METRIC
 from engine.templates import TemplateError, names
 
@@ -74,6 +76,43 @@ def _file(value: object) -> object:
     return {"file": value} if isinstance(value, str) else value
 
 
+def _url(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
+def _urls(value: object) -> object:
+    return {"urls": value} if isinstance(value, str) else value
+
+
+def _web(value: str) -> str:
+    """Return an address of the web; it may be a secret, so no message repeats it."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  is worked out, and may be no number, only now
+    except ValueError:
+        raise wrong("wrong-value", "this is no address of the web") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise wrong("wrong-value", "an address of the web begins with http:// or https://")
+    return value
+
+
+def _notice(value: object) -> object:
+    known = [str(each) for each in NoticeKind]
+    if value not in known:
+        raise wrong("wrong-value", f"expected one of {', '.join(known)}, not {kind(value)}")
+    return NoticeKind(str(value))
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004  there are no more ports
+        raise wrong("wrong-value", f"{quoted(value)} is not host:port", "did you mean '127.0.0.1:9464'?")
+    return value
+
+
+_NOTICE = {"enum": [str(each) for each in NoticeKind]}
+NoticeChoice = Annotated[NoticeKind, BeforeValidator(_notice), WithJsonSchema(_NOTICE)]
+Listen = Annotated[Text, AfterValidator(_listen)]
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_listed), WithJsonSchema(_TEXTS)]
 Server = Annotated[Text, AfterValidator(_server)]
@@ -159,7 +198,7 @@ class LimitsSection(Section):
     shrink: Share = Field(0.5, description="The share of the inventory that may vanish before everything is held.")
     reopen: Time = Field(300.0, description="For how long after recovery a new alert reopens the incident.")
 
-    LATER: ClassVar[Mapping[str, str]] = {"heartbeat": "a URL that is called while the engine is well"}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {"heartbeat": "'heartbeat' stands at the top"}
 
 
 class ModesSection(Section):
@@ -213,6 +252,32 @@ class RulesFile(Section):
     groups: tuple[RuleGroupSection, ...] = ()
 
 
+class HeartbeatSection(Section):
+    """An address that is called while the engine is well: a dead man's switch."""
+
+    url: Annotated[Text, AfterValidator(_web)] = Field(description="Called after a tick that succeeded.")
+    every: Time = Field(60.0, description="Not more often than this.")
+    timeout: Time = Field(10.0, description="How long an answer may take.")
+    post: Flag = Field(False, description="POST instead of GET.")
+
+
+class NotifySection(Section):
+    """Whom to tell, by addresses as Apprise writes them (mailtos://, slack://, ntfys://, json://, …)."""
+
+    urls: Texts = Field((), description="Addresses; better kept in a file of their own, since they hold secrets.")
+    urls_file: Text | None = Field(None, description="A file with an address a line.")
+    of: tuple[NoticeChoice, ...] = Field(tuple(NoticeKind), description="What is told; without it, everything.")
+
+    @model_validator(mode="after")
+    def tells_someone(self) -> NotifySection:
+        """There is someone to tell."""
+        if not self.urls and self.urls_file is None:
+            raise wrong("missing-key", "notify needs 'urls' or 'urls_file'")
+        return self
+
+
+Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
+Notify = Annotated[NotifySection, BeforeValidator(_urls), OrText()]
 Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
 Rule = Annotated[RuleSection, BeforeValidator(_file), OrText()]
 
@@ -235,9 +300,8 @@ class SettingsFile(Section):
     params: Mapping[Text, ParamsSection] = Field({}, description="Values of runbooks' params, by their names.")
     protected: Texts = Field((), description="Hosts that automation never touches.")
     canaries: tuple[PlainExpr, ...] = Field((), description="PromQL about the engine's own health; all must hold.")
+    heartbeat: Heartbeat | None = Field(None, description="An address that is called while the engine is well.")
+    notify: Notify | None = Field(None, description="Whom to tell when a human is wanted.")
+    listen: Listen | None = Field(None, description="host:port of the engine's own /metrics and /-/healthy.")
 
-    LATER: ClassVar[Mapping[str, str]] = {
-        "approval": "who may approve what",
-        "heartbeat": "a URL that is called while the engine is well",
-        "notify": "telling people",
-    }
+    LATER: ClassVar[Mapping[str, str]] = {"approval": "who may approve what"}

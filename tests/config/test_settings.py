@@ -8,7 +8,9 @@ import pytest
 from engine.config.errors import ConfigError, Severity
 from engine.config.settings import (
     Exposition,
+    Heartbeat,
     Layers,
+    Notify,
     Probe,
     Server,
     find_settings,
@@ -16,6 +18,7 @@ from engine.config.settings import (
     read_settings,
     shipped,
 )
+from engine.model.notice import NoticeKind
 from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
 
 FOLDER = Path(__file__).parent / "settings"
@@ -213,3 +216,38 @@ def test_a_mistake_in_a_file_of_rules_is_told_there(project: Path) -> None:
     _, problems = read_settings(project / "mendbook.yml", project)
     told = [(problem.code, problem.place.line) for problem in problems if problem.place]
     assert told == [("not-yet", 3), ("bad-promql", 5)]
+
+
+def test_whom_to_tell_and_where_to_beat_arrive_and_no_text_of_them_shows_an_address(tmp_path: Path) -> None:
+    path = tmp_path / "mendbook.yml"
+    (tmp_path / "told").write_text("json://127.0.0.1:1/hush\n")
+    path.write_text(
+        "heartbeat: {url: http://127.0.0.1:1/hush, every: 2m, timeout: 3s, post: true}\n"
+        "notify: {urls: 'json://u:hush@127.0.0.1:1', urls_file: told, of: [escalated, approval]}\n"
+        "listen: '127.0.0.1:9464'\n"
+    )
+    settings = load_settings(path, tmp_path)
+    assert settings.heartbeat == Heartbeat("http://127.0.0.1:1/hush", 120.0, 3.0, post=True)
+    kinds = frozenset({NoticeKind.ESCALATED, NoticeKind.APPROVAL})
+    assert settings.notify == Notify(("json://u:hush@127.0.0.1:1",), tmp_path / "told", kinds)
+    assert settings.listen == "127.0.0.1:9464"
+    assert "hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("heartbeat: ftp://x/hush", "begins with http:// or https://"),
+        ("heartbeat: 'http://x:port/hush'", "no address of the web"),
+        ("notify: {of: [escalated]}", "needs 'urls' or 'urls_file'"),
+        ("notify: {urls_file: gone}", "no such file"),
+        ("notify: {urls: 'json://x', of: [all]}", "expected one of escalated, approval, resolved, reminder, paused"),
+        ("listen: ':9464'", "is not host:port"),
+        ("listen: 'localhost:99999'", "did you mean '127.0.0.1:9464'"),
+    ],
+)
+def test_what_cannot_be_told_to_anybody_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mendbook.yml").write_text(f"{text}\n")
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_settings(tmp_path / "mendbook.yml", tmp_path)
+    assert all("hush" not in problem.message for problem in caught.value.problems)
