@@ -74,7 +74,7 @@ class Entry:
     """One line of the record: what was decided or seen to happen, in words, with the values it rests on."""
 
     kind: str
-    """alert · fault · decision · execution · verification · outcome · operator · engine"""
+    """alert · fault · decision · approval · execution · verification · outcome · reminder · operator · engine"""
     sentence: str
     incident: str | None = None
     target: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from engine.model.execution import PlannedStep
 from engine.model.labels import Labels
 
 
@@ -43,6 +44,8 @@ class Alert:
     """The comparison in words and numbers, such as `memory = 3.1e+09, limit > 2e+09`."""
     reason: str = ""
     """Why it is unknown, or why it has no target."""
+    held: str = ""
+    """Why no incident is opened for it yet, such as the grace after a run on its host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,45 @@ class Attempt:
     target: str = ""
     unproved: bool = False
     """Its execution was not proved ended: the target stays locked."""
+    hosts: frozenset[str] = frozenset()
+    """Every host that its execution may have touched."""
+    ran_until: float | None = None
+    """When its execution ended; the attempt itself ends with its verification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Exactly what waits for a person's approval; `digest` covers all of it but the two times.
+
+    `number` counts the runbook's attempts on the target in 24 h, this one included. What is not approved by `expires_at`
+    is proposed anew.
+    """
+
+    digest: str
+    runbook: str
+    runbook_digest: str
+    remedy: str
+    rung: int
+    number: int
+    target: str
+    resource: str
+    culprit: str | None
+    steps: tuple[PlannedStep, ...]
+    proposed_at: float
+    expires_at: float
+    why: str = ""
+    """Why a person is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A person's word that what has this digest may start until `expires_at`, all other guards agreeing."""
+
+    digest: str
+    by: str
+    reason: str
+    at: float
+    expires_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +216,10 @@ class Incident:
     trigger_cleared: bool = False
     """Since it ended, its trigger was seen false once."""
     reopened: int = 0
+    proposal: Proposal | None = None
+    approved: Approved | None = None
+    reminded_at: float = 0.0
+    """When people were last told again that it waits for one of them."""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -33,6 +33,14 @@ class Scope(StrEnum):
     FLEET = "fleet"
 
 
+class Approval(StrEnum):
+    """Which remedies a person must approve before they start; `mode: approve` asks for all of them anyway."""
+
+    ALWAYS = "always"
+    DESTRUCTIVE = "destructive"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a file something was written (line and column count from 1)."""
@@ -90,8 +98,35 @@ class MinHealthy:
 
 
 @dataclass(frozen=True, slots=True)
+class Hours:
+    """Times of the week in a zone: on `days` (Monday is 0) from `start` to `end`, in minutes since midnight by the zone's clocks.
+
+    Where `end` is not after `start` they run into the next day, and belong to the day on which they begin. `text` is what was
+    written.
+    """
+
+    text: str
+    days: frozenset[int]
+    start: int
+    end: int
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a runbook may act: within any of `only` (without one, always) and within none of `never`."""
+
+    only: tuple[Hours, ...] = ()
+    never: tuple[Hours, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Guards:
-    """The limits a runbook sets itself; durations in seconds, None where it sets none."""
+    """The limits a runbook sets itself; durations in seconds, None where it sets none.
+
+    `serial` names the host variable of whose each value one execution at a time may touch hosts. `grace` is for how long
+    after a run of this runbook new troubles of the hosts that it touched count as its side effects; None is the engine's.
+    """
 
     cooldown: float = 0.0
     max_attempts: int = 3
@@ -99,6 +134,10 @@ class Guards:
     max_per_hour: int | None = None
     max_concurrent: int | None = None
     require: tuple[Condition, ...] = ()
+    serial: str | None = None
+    window: Window | None = None
+    approval: Approval = Approval.DESTRUCTIVE
+    grace: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +228,12 @@ class Limits:
     """The largest share of the inventory that may vanish at once before everything is held."""
     reopen: float = 300.0
     """For how long after recovery a re-fire reopens the incident, at the least."""
+    grace: float = 120.0
+    """For how long after a run new troubles of the hosts that it touched count as its side effects."""
+    approval: float = 3600.0
+    """For how long a proposal may be approved, and for how long what was approved may start."""
+    remind: float = 4 * 3600.0
+    """How often people are told again of an escalated incident that nobody acknowledged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +246,8 @@ class Catalog:
     canaries: tuple[Condition, ...] = ()
     protected: frozenset[str] = frozenset()
     """Targets that automation never touches: the engine's own host, record and evaluator."""
+    approvals: Mapping[str, Approval] = field(default_factory=dict)
+    """What the settings say of approvals on single hosts; of a host that is not named they say `destructive`."""
 
     def variants(self, name: str) -> tuple[Runbook, ...]:
         """Return the variants of the runbook of that name."""

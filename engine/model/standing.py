@@ -56,8 +56,10 @@ class Silence:
 class Request:
     """What an operator asks of the engine.
 
-    `kind` is one of: run, cancel, close, acknowledge, hand_back, accept_inventory. For run, `subject` is a runbook and
-    `targets` are exact names; for cancel, `subject` is an execution; for the next three, an incident.
+    `kind` is one of: run, run_plan, cancel, close, acknowledge, hand_back, approve, deny, accept_inventory. For run, `subject` is
+    a runbook and `targets` are exact names; for cancel, `subject` is an execution; for the five behind it, an incident.
+    Approve and deny carry in `vars` the `digest` of the proposal that was shown and its `expires_at`; run_plan carries
+    `created`, `expires_at` and `runs`, each with its `target`, `resource`, `runbook` and `digest`.
     """
 
     id: str
