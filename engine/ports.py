@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from engine.model.decision import Change
 from engine.model.execution import Execution, Report, TaskEvent
 from engine.model.labels import Batch
+from engine.model.notice import Notice
 from engine.model.standing import Standing
 from engine.model.truth import Answer, Query
 
@@ -33,6 +35,15 @@ class Source(Protocol):
 
     def collect(self, at: float) -> Batch:
         """Return what there is to see now, within the source's own time limit; a bad endpoint is `up 0`, never an error."""
+        ...
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """A source of many endpoints that looks at each in its own time."""
+
+    def feed(self, interval: float, clock: Clock, stop: threading.Event) -> Iterator[Batch]:
+        """Yield samples until told to stop, of each endpoint once an interval (seconds)."""
         ...
 
 
@@ -88,4 +99,12 @@ class Executor(Protocol):
 
     def cancel(self, execution: str, reason: str) -> None:
         """Have every process of the execution ended; the report says when none is left."""
+        ...
+
+
+class Notifier(Protocol):
+    """A way to tell people."""
+
+    def tell(self, notice: Notice) -> str | None:
+        """Tell people; return None when it was delivered, else why not, in words without secrets. May take its time."""
         ...

@@ -42,7 +42,13 @@ IMPURE = {
     "threading",
     "asyncio",
 }
-ONE_DOOR = {"ansible_runner": "executor", "jinja2": "templates", "sqlalchemy": "records", "alembic": "records"}
+ONE_DOOR = {
+    "apprise": "notify",
+    "ansible_runner": "executor",
+    "jinja2": "templates",
+    "sqlalchemy": "records",
+    "alembic": "records",
+}
 
 MODULES = sorted(path for path in ENGINE.rglob("*.py") if "shipped" not in path.parts)
 

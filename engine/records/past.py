@@ -1,0 +1,65 @@
+"""What was: the record as of a moment, and counted over a span of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Table, func, select
+
+from engine.records.history import Logged, logged
+from engine.records.schema import alerts, entries, executions, incidents, locks, pauses, requests
+from engine.records.store import ACTIVE, LIVE, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of what stands in the record; `incidents`, `alerts` and `executions` by their state."""
+
+    incidents: Mapping[str, int] = field(default_factory=dict)
+    alerts: Mapping[str, int] = field(default_factory=dict)
+    executions: Mapping[str, int] = field(default_factory=dict)
+    locks: int = 0
+    paused: bool = False
+    requests: int = 0
+
+
+class Past:
+    """Reads a record from whatever thread; every method may raise RecordError. Times are seconds since the epoch."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    def newest(self) -> int:
+        """Return the number of the last entry; 0 for none."""
+        with self.record.reading() as connection:
+            return connection.execute(select(func.max(entries.c.number))).scalar() or 0
+
+    def entries_after(self, number: int, limit: int) -> tuple[Logged, ...]:
+        """Return the first `limit` entries with a higher number, in order."""
+        query = select(entries).where(entries.c.number > number).order_by(entries.c.number).limit(limit)
+        with self.record.reading() as connection:
+            return tuple(logged(dict(row)) for row in connection.execute(query).mappings())
+
+    def counts(self, now: float) -> Counts:
+        """Return how much of what stands in the record now, in one reading."""
+        live = incidents.c.state.in_(LIVE)
+        active = executions.c.state.in_(ACTIVE)
+        holds = (pauses.c.scope == "all") & (pauses.c.until.is_(None) | (pauses.c.until > now))
+        with self.record.reading() as connection:
+
+            def by_state(table: Table, *where: ColumnElement[bool]) -> dict[str, int]:
+                query = select(table.c.state, func.count()).where(*where).group_by(table.c.state)
+                return {str(state): int(count) for state, count in connection.execute(query)}
+
+            def count(table: Table, *where: ColumnElement[bool]) -> int:
+                return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+            return Counts(
+                incidents=by_state(incidents, live),
+                alerts=by_state(alerts),
+                executions=by_state(executions, active),
+                locks=count(locks),
+                paused=bool(count(pauses, holds)),
+                requests=count(requests, requests.c.finished.is_(False)),
+            )
