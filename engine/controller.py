@@ -20,7 +20,7 @@ from engine.model.execution import ExecutionState, Report
 from engine.model.incident import Alert
 from engine.model.labels import METRIC_NAME, Batch, Labels
 from engine.model.runbook import Catalog
-from engine.model.standing import Standing
+from engine.model.standing import Pause, Standing
 from engine.model.target import Fleet
 from engine.model.truth import Answer, Query
 from engine.ports import Clock, Evaluator, Executor, Records, Samples, Source
@@ -167,6 +167,8 @@ class Controller:
                 report = replace(report, state=ExecutionState.LOST, message=why, contained=False)
             elif report.state is ExecutionState.PENDING and paused(standing, execution, now) is None:
                 self.executor.start(execution)
+            elif report.state is ExecutionState.RUNNING and (stop := stopped(standing, now)) is not None:
+                self.executor.cancel(execution.id, f"stopped by {stop.by}: {stop.reason}")
             reports[execution.id] = report
         return reports
 
@@ -203,7 +205,13 @@ class Controller:
         self._offset = offset
         return self._jump if self._jumped_at and now - self._jumped_at <= 2 * interval else 0.0
 
-    def watch(self, interval: float, seen: Callable[[Tick], None], stop: threading.Event) -> None:
+    def watch(
+        self,
+        interval: float,
+        seen: Callable[[Tick], None],
+        stop: threading.Event,
+        failed: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
         """Tick once an interval until told to stop; an error is logged when it is new, and the next tick tries again."""
         start, beat, failing = self.clock.now(), 0, ""
         while not stop.is_set():
@@ -211,6 +219,7 @@ class Controller:
                 tick = self.tick()
             except Exception as error:  # noqa: BLE001  the loop outlives whatever one tick meets
                 failing = self.fail(error, failing)
+                failed(error)
             else:
                 if failing:
                     log.info("ticking again")
@@ -227,6 +236,11 @@ class Controller:
             ours = not isinstance(error, OSError) and not hasattr(error, "fix")
             log.error("tick failed; nothing is begun until one succeeds", error=what, exc_info=error if ours else None)
         return what
+
+
+def stopped(standing: Standing, now: float) -> Pause | None:
+    """Return the emergency stop that is in force: it ends also what an engine began that had hung when it was ordered."""
+    return next((pause for pause in standing.pauses if pause.stop and (pause.until is None or now < pause.until)), None)
 
 
 def next_beat(start: float, beat: int, interval: float, clock: Clock) -> int:

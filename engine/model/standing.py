@@ -29,6 +29,8 @@ class Pause:
     reason: str
     since: float
     until: float | None = None
+    stop: bool = False
+    """An emergency stop: what runs is to end, too, also what is begun by one that had not heard of it."""
 
     def covers(self, runbook: str, target: str, now: float) -> bool:
         """Return whether it holds this runbook back on this target now."""

@@ -53,7 +53,10 @@ class Desk:
         """Hold automation back, in place of a pause with the same scope."""
         with self.record.writing() as connection:
             writes.put_pause(connection, pause)
-            self.note(connection, f"{pause.by} paused {pause.scope}: {pause.reason}", "pause", pause.by)
+            what = "stopped everything" if pause.stop else f"paused {pause.scope}"
+            more: dict[str, Value] = {"scope": pause.scope, "until": pause.until, "reason": pause.reason}
+            code = "stop" if pause.stop else "pause"
+            self.note(connection, f"{pause.by} {what}: {pause.reason}", code, pause.by, more=more)
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
         """End the pause of that scope; return whether there was one that had not run out."""
@@ -62,7 +65,7 @@ class Desk:
             if found is None:
                 return False
             connection.execute(delete(pauses).where(pauses.c.scope == scope))
-            self.note(connection, f"{by} resumed {scope}: {reason}", "resume", by)
+            self.note(connection, f"{by} resumed {scope}: {reason}", "resume", by, more={"scope": scope})
             return found.until is None or bool(found.until > self.clock())
 
     def silence(self, silence: Silence) -> None:

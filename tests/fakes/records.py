@@ -136,14 +136,16 @@ class MemoryRecords:
     def pause(self, pause: Pause) -> None:
         """Store the pause in place of one with the same scope; a change planned before it is refused."""
         self.pauses[pause.scope] = pause
-        self.operator(f"{pause.by} paused {pause.scope}: {pause.reason}", "pause", {"by": pause.by})
+        what = "stopped everything" if pause.stop else f"paused {pause.scope}"
+        data: dict[str, Value] = {"by": pause.by, "scope": pause.scope, "until": pause.until, "reason": pause.reason}
+        self.operator(f"{pause.by} {what}: {pause.reason}", "stop" if pause.stop else "pause", data)
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
         """End the pause of that scope; return whether there was one that had not run out."""
         pause = self.pauses.pop(scope, None)
         if pause is None:
             return False
-        self.operator(f"{by} resumed {scope}: {reason}", "resume", {"by": by})
+        self.operator(f"{by} resumed {scope}: {reason}", "resume", {"by": by, "scope": scope})
         return pause.until is None or pause.until > self.clock()
 
     def silence(self, silence: Silence) -> None:
