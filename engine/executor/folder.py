@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.executor import groups
+from engine.executor.groups import Group
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_GROUP = "group.json"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -71,8 +75,17 @@ def read_list(path: Path) -> list[str]:
 
 
 def stamp() -> dict[str, Any]:
-    """Return this moment as one that no change of the wall clock moves: which boot, and how long after it."""
-    return {"boot": _BOOT.read_text().strip(), "since_boot": time.clock_gettime(time.CLOCK_BOOTTIME)}
+    """Return this moment as one that no change of the wall clock moves: which boot, and how long after it.
+
+    A container that was started anew is another boot: its first process began later, and all that ran before is gone.
+    """
+    try:
+        first = Path("/proc/1/stat").read_bytes().rpartition(b")")[2].split()[19].decode()
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        first = space = ""
+    boot = f"{_BOOT.read_text().strip()} {space} {first}"
+    return {"boot": boot, "since_boot": time.clock_gettime(time.CLOCK_BOOTTIME)}
 
 
 def age(moment: Mapping[str, Any]) -> float:
@@ -119,6 +132,29 @@ class Folder:
         """Being there, it asks the supervisor to end everything; it may hold the reason."""
         return self.path / "cancel"
 
+    def keep_group(self, group: Group) -> None:
+        """Write down in which control group everything of the run will be, before anything is."""
+        write_whole(self.path / _GROUP, {"path": str(group.path)})
+
+    def disown_group(self) -> None:
+        """Forget the control group: not everything of the run is in it."""
+        (self.path / _GROUP).unlink(missing_ok=True)
+
+    def group(self) -> Group | None:
+        """Return the control group that everything of the run is in; None when there is none."""
+        content = read(self.path / _GROUP)
+        return groups.at(str(content["path"])) if content is not None else None
+
+    def remote(self) -> list[str]:
+        """Return the other machines on which something of the steps may run, as far as their playbooks told."""
+        return sorted({host for step in self._steps() for host in read_list(step / "env" / "remote")})
+
+    def _steps(self) -> list[Path]:
+        try:
+            return list(self.steps.iterdir())
+        except OSError:
+            return []
+
     @property
     def log(self) -> Path:
         """What the supervisor itself complained about."""
@@ -149,11 +185,7 @@ class Folder:
 
     def forget_secrets(self) -> None:
         """Remove what only a running step needs: variables, environments, what Ansible kept; our own scrubbed output stays."""
-        try:
-            steps = list(self.steps.iterdir())
-        except OSError:
-            return
-        for step in steps:
+        for step in self._steps():
             for name in ("env", "artifacts", "tmp", "ssh"):
                 shutil.rmtree(step / name, ignore_errors=True)
 

@@ -8,19 +8,18 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import engine
 from engine.executor import folder as folders
 from engine.executor import order as orders
 from engine.executor import processes, worker
+from engine.executor.burial import GONE, bury
 from engine.executor.folder import Folder
 from engine.executor.journal import Reader
 from engine.executor.order import Order
 from engine.model.execution import Execution, ExecutionState, Report, TaskEvent
 
 _MOST_EVENTS = 500
-_KILL = 1.0
 
 
 def command(folder: Path) -> Sequence[str]:
@@ -147,7 +146,7 @@ class LocalExecutor:
             ExecutionState(result["state"]),
             events,
             str(result["message"]),
-            contained=_contained(execution, result["left"]),
+            contained=_contained(execution, folder, result["left"]),
             started_at=float(result["started_at"]),
             ended_at=float(result["ended_at"]),
             unreachable=tuple(result["unreachable"]),
@@ -171,7 +170,7 @@ class LocalExecutor:
 
     def _lost(self, execution: str, folder: Folder, after: int) -> Report:
         try:
-            grave = _bury(execution, folder)
+            grave = bury(execution, folder)
         except OSError as error:  # without a tombstone a late supervisor might still begin
             why = f"it is lost, and that cannot be written down: {error.strerror}"
             return Report(execution, ExecutionState.RUNNING, message=why, contained=False)
@@ -179,35 +178,16 @@ class LocalExecutor:
             execution,
             ExecutionState.LOST,
             self._events(execution, folder, after, None),
-            "its supervisor is gone and left no result",
+            GONE if grave["contained"] else f"{GONE}; {grave['why']}",
             contained=bool(grave["contained"]),
             ended_at=float(grave["at"]),
         )
 
 
-def _bury(execution: str, folder: Folder) -> dict[str, Any]:
-    """Leave a tombstone, then end what is left of the execution; to be called with the lock held."""
-    grave = folders.read(folder.tombstone)
-    if grave is not None and grave["contained"]:
-        return grave
-    if grave is None:
-        grave = {"at": time.time(), "contained": False}
-        folders.write_whole(folder.tombstone, grave)
-    contained = processes.end(lambda: processes.marked(execution), grace=0.0, limit=_KILL, meanwhile=_nothing)
-    folder.forget_secrets()
-    grave = {"at": grave["at"], "contained": contained}
-    folders.write_whole(folder.tombstone, grave)
-    return grave
-
-
-def _contained(execution: str, left: Sequence[Sequence[int]]) -> bool:
+def _contained(execution: str, folder: Folder, left: Sequence[Sequence[int]]) -> bool:
     """Return whether processes that could not be ended have gone by now."""
     if not left:
         return True
     table = processes.running()
     still = [pid for pid, started in left if pid in table and table[pid].started == started]
-    return not still and not processes.marked(execution, table)
-
-
-def _nothing() -> None:
-    """Reap nobody: these are not our children."""
+    return not still and not processes.members(execution, folder.group(), None, table)

@@ -1,7 +1,7 @@
-"""The processes of an execution: found by their descent and by the mark in their environment, and ended.
+"""The processes of an execution: found by their control group, their descent and the mark in their environment, and ended.
 
-A task may call setsid(), daemonize or outlive its parent; none of that changes the environment that it was started
-with, nor, while the supervisor is the subreaper, whose descendant it is.
+A task may call setsid(), daemonize or outlive its parent; none of that changes the group that it is in, the environment
+that it was started with, nor, while the supervisor is the subreaper, whose descendant it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.executor.groups import Group
 
 MARK = "MENDBOOK_EXECUTION"
 _PROC = Path("/proc")
@@ -97,15 +99,38 @@ def marked(execution: str, table: Mapping[int, Process] | None = None) -> set[Pr
     return found
 
 
+def members(
+    execution: str, group: Group | None = None, root: int | None = None, table: Mapping[int, Process] | None = None
+) -> set[Process]:
+    """Return what belongs to an execution: what its group holds, what descends from `root`, what carries its mark.
+
+    What descends from a process of the group belongs to it too, since a login as another user may have led out of the group.
+    """
+    table = running() if table is None else table
+    found = marked(execution, table)
+    inside = group.pids() if group is not None else set()
+    found |= {table[pid] for pid in inside if pid in table}
+    for pid in inside if root is None else {*inside, root}:
+        found |= descendants(pid, table)
+    return found
+
+
 def send(process: Process, number: signal.Signals) -> None:
     """Send a signal to this very process; nothing happens when it is gone or is another user's."""
-    current = _read(process.pid)
-    if current is None or current.started != process.started:
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
         return
     try:
-        os.kill(process.pid, number)
+        current = _read(
+            process.pid
+        )  # looked at with the descriptor in hand: the number cannot change its owner any more
+        if current is not None and current.started == process.started:
+            signal.pidfd_send_signal(descriptor, number)
     except (ProcessLookupError, PermissionError):
         return
+    finally:
+        os.close(descriptor)
 
 
 def reap() -> None:
@@ -123,10 +148,12 @@ def end(
     grace: float,
     limit: float,
     meanwhile: Callable[[], None] = reap,
+    hard: Callable[[], None] | None = None,
 ) -> bool:
     """End what is found, over and over until nothing is, and return whether nothing is left.
 
-    SIGTERM first, SIGKILL to what is there after `grace` seconds; gives up after `limit` more. `meanwhile` is called between two looks.
+    SIGTERM first, SIGKILL to what is there after `grace` seconds, and `hard` with it; gives up after `limit` more. `meanwhile` is
+    called between two looks.
     """
     asked: set[Process] = set()
     begun = time.monotonic()
@@ -135,6 +162,8 @@ def end(
         if waited > grace + limit:
             return False
         if waited >= grace:
+            if hard is not None:
+                hard()
             for process in left:
                 send(process, signal.SIGKILL)
         else:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.executor import processes
+from engine.executor.groups import Group
 from engine.executor.processes import Process
 from engine.model.execution import ExecutionState
 
@@ -91,10 +92,9 @@ class Running:
         self._had_child = self._had_child or child
         return self._had_child and not child
 
-    def others(self, execution: str) -> set[Process]:
+    def others(self, execution: str, group: Group | None = None) -> set[Process]:
         """Return every other process of the execution."""
-        table = processes.running()
-        found = processes.descendants(os.getpid(), table) | processes.marked(execution, table)
+        found = processes.members(execution, group, os.getpid())
         return {process for process in found if process.pid not in (self.pid, os.getpid())}
 
     def kill(self) -> None:

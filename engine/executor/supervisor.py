@@ -1,8 +1,9 @@
 """The process that owns one execution: `python -m engine.executor.supervisor FOLDER`, the order on its standard input.
 
-It holds the folder's lock for its whole life, so that anybody can see whether it lives. It adopts every orphan of its
-playbooks, ends every process before it says that the execution has ended, and writes the result after the last event.
-It needs nothing of the engine, which may be gone.
+It holds the folder's lock for its whole life, so that anybody can see whether it lives. It moves into a scope of its own
+where systemd runs, and puts its playbooks into a control group where it may. It adopts every orphan of theirs, ends every
+process before it says that the execution has ended, and writes the result after the last event. It needs nothing of the
+engine, which may be gone.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 from types import FrameType
 
 from engine.executor import folder as folders
+from engine.executor import groups, processes, running, scope, warden, worker
 from engine.executor import order as orders
-from engine.executor import processes, running, worker
 from engine.executor.folder import Folder
+from engine.executor.groups import Group
 from engine.executor.inputs import Refused, Step
 from engine.executor.journal import Journal, printable, shortened
 from engine.executor.order import Order
@@ -36,10 +38,11 @@ _FULL_DISK = 60.0
 class Supervisor:
     """Runs the steps of one order."""
 
-    def __init__(self, folder: Folder, order: Order, journal: Journal) -> None:
+    def __init__(self, folder: Folder, order: Order, journal: Journal, group: Group | None = None) -> None:
         self._folder = folder
         self._order = order
         self._journal = journal
+        self._group = group
         self._stop = ""
         self.left: list[Process] = []
         """What could not be ended."""
@@ -94,7 +97,7 @@ class Supervisor:
         private = self._folder.step(step.number)
         try:
             private.mkdir(mode=0o700, parents=True)
-            run = running.fork(lambda pipe: worker.run(step, self._order, private, pipe), self._journal.scrubber.learn)
+            run = running.fork(lambda pipe: self._work(step, private, pipe), self._journal.scrubber.learn)
         except OSError as error:
             return Ending(ExecutionState.FAILED, f"{step.name} could not be started: {error.strerror}")
         ending = self._follow(step, run, begun + step.timeout)
@@ -106,6 +109,15 @@ class Supervisor:
         data = {"state": str(ending.state), "duration": round(time.monotonic() - begun, 3)}
         self._journal.write("step_ended", step=step.number, task=step.name, text=ending.message, data=data)
         return ending
+
+    def _work(self, step: Step, private: Path, pipe: int) -> None:
+        """Run the step, in the group where there is one; a group that cannot be entered proves nothing from then on."""
+        if self._group is not None:
+            try:
+                self._group.enter()
+            except OSError:
+                self._folder.disown_group()
+        worker.run(step, self._order, private, pipe)
 
     def _follow(self, step: Step, run: Running, deadline: float) -> Ending | None:
         """Write down events until the step is over; return how it was ended when it has not ended by itself."""
@@ -133,7 +145,7 @@ class Supervisor:
 
     def _end_others(self, step: Step, run: Running) -> bool:
         return processes.end(
-            lambda: run.others(self._order.id),
+            lambda: run.others(self._order.id, self._group),
             grace=_GRACE,
             limit=_LIMIT,
             meanwhile=lambda: self._hear(step, run, 0.0),
@@ -147,7 +159,11 @@ class Supervisor:
             self._hear(step, run, _LOOK)
         run.kill()
         self._hear(step, run, 0.0)
-        return [] if self._end_others(step, run) else sorted(run.others(self._order.id), key=lambda one: one.pid)
+        if self._group is not None:
+            self._group.kill()
+        if self._end_others(step, run):
+            return []
+        return sorted(run.others(self._order.id, self._group), key=lambda one: one.pid)
 
 
 def _write_result(folder: Folder, result: dict[str, object]) -> None:
@@ -169,29 +185,40 @@ def supervise(folder: Folder, order: Order) -> None:
     with folder.locked(wait=True):
         if folder.tombstone.exists() or folder.result.exists():
             return
-        folder.lock.write_text(f"{os.getpid()}\n")  # for people: that it is locked is what counts
-        started_at = time.time()
-        processes.adopt_orphans()
-        scrubber = Scrubber(order.secrets())
-        with Journal(folder.events, scrubber) as journal:
-            supervisor = Supervisor(folder, order, journal)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, supervisor.stop)
-            ending = supervisor.run()
-        parts = [ending.message, journal.trouble]
-        message = shortened(printable(scrubber("; ".join(part for part in parts if part))), 2048)
-        _write_result(
-            folder,
-            {
-                "state": str(ending.state),
-                "message": message,
-                "left": [(process.pid, process.started) for process in supervisor.left],
-                "unreachable": list(ending.unreachable),
-                "started_at": started_at,
-                "ended_at": time.time(),
-                "events": journal.last,
-            },
-        )
+        scope.move(order.id)
+        if warden.guarded(order.id, folder):
+            _supervise(folder, order)
+
+
+def _supervise(folder: Folder, order: Order) -> None:
+    folder.lock.write_text(f"{os.getpid()}\n")  # for people: that it is locked is what counts
+    started_at = time.time()
+    group = groups.create(order.id)
+    if group is not None:
+        folder.keep_group(group)
+    scrubber = Scrubber(order.secrets())
+    with Journal(folder.events, scrubber) as journal:
+        supervisor = Supervisor(folder, order, journal, group)
+        for number in warden.SIGNALS:
+            signal.signal(number, supervisor.stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, warden.SIGNALS)
+        ending = supervisor.run()
+    if group is not None:
+        group.remove()
+    parts = [ending.message, journal.trouble]
+    message = shortened(printable(scrubber("; ".join(part for part in parts if part))), 2048)
+    _write_result(
+        folder,
+        {
+            "state": str(ending.state),
+            "message": message,
+            "left": [(process.pid, process.started) for process in supervisor.left],
+            "unreachable": list(ending.unreachable),
+            "started_at": started_at,
+            "ended_at": time.time(),
+            "events": journal.last,
+        },
+    )
 
 
 def main() -> None:

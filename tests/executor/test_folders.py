@@ -79,18 +79,39 @@ def test_while_the_lock_is_held_it_runs(executor: LocalExecutor, tmp_path: Path)
     assert executor.report("one", 0).state is ExecutionState.PENDING
 
 
-def test_a_lost_execution_waits_until_what_is_left_of_it_has_ended(executor: LocalExecutor, tmp_path: Path) -> None:
-    executor.start(execution("left"))
-    (tmp_path / "left" / "events.jsonl").touch()  # it had begun
-    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(99)"
-    environment = {**os.environ, processes.MARK: "left"}
-    with subprocess.Popen([sys.executable, "-c", ignore], env=environment, stdout=subprocess.PIPE) as rest:
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(99)"
+
+
+def test_what_is_left_of_a_lost_execution_is_ended_and_that_it_was_all_is_not_claimed(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
+    name = f"left-{os.getpid()}"
+    executor.start(execution(name))
+    (tmp_path / name / "events.jsonl").touch()  # it had begun
+    environment = {**os.environ, processes.MARK: name}
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], env=environment, stdout=subprocess.PIPE) as rest:
         assert rest.stdout is not None
         rest.stdout.readline()
-        report = executor.report("left", 0)
+        report = executor.report(name, 0)
         assert rest.wait(10) == -signal.SIGKILL
-    assert report.state is ExecutionState.LOST
-    assert report.contained
+    assert (report.state, report.contained) == (ExecutionState.LOST, False)
+    assert "cannot be proved" in report.message
+    assert executor.report(name, 0) == report
+
+
+def test_what_may_have_run_on_other_machines_is_not_proved_ended(executor: LocalExecutor, tmp_path: Path) -> None:
+    executor.start(execution("far"))
+    secret = tmp_path / "far" / "steps" / "1" / "env" / "remote"
+    secret.parent.mkdir(parents=True)
+    secret.write_text('["web-2", "web-1"]')
+    intent = tmp_path / "far" / "intent.json"
+    intent.write_text(
+        json.dumps({**json.loads(intent.read_text()), "launched": {"boot": "another", "since_boot": 0.0}})
+    )
+    report = executor.report("far", 0)
+    assert (report.state, report.contained) == (ExecutionState.LOST, False)
+    assert "what ran on web-1, web-2 has ended cannot be proved" in report.message
+    assert executor.report("far", 0) == report
 
 
 def test_a_folder_is_made_once_and_whole(tmp_path: Path) -> None:
