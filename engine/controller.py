@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -23,7 +24,7 @@ from engine.model.runbook import Catalog
 from engine.model.standing import Pause, Standing
 from engine.model.target import Fleet
 from engine.model.truth import Answer, Query
-from engine.ports import Clock, Evaluator, Executor, Records, Samples, Source
+from engine.ports import Clock, Evaluator, Executor, Feed, Records, Samples, Source
 from engine.promql import STALE
 from engine.templates import render_annotation
 
@@ -292,18 +293,35 @@ class Collector:
     def _run(self, paced: Paced) -> None:
         start, beat = self.clock.now(), 0
         while not self._stop.is_set():
-            self._collect(paced.source)
+            if isinstance(paced.source, Feed):
+                self._follow(paced.source, paced)
+            else:
+                self._collect(paced.source)
             beat = next_beat(start, beat, paced.interval, self.clock)
             self._stop.wait(max(0.0, start + beat * paced.interval - self.clock.now()))
 
+    def _follow(self, feed: Feed, paced: Paced) -> None:
+        """Take in what a source gives in its own time, until it ends."""
+        batches = feed.feed(paced.interval, self.clock, self._stop)
+        while self._keep(paced.source, partial(next, batches, None)):
+            pass
+
     def _collect(self, source: Source) -> None:
+        self._keep(source, lambda: source.collect(self.clock.now()))
+
+    def _keep(self, source: Source, collect: Callable[[], Batch | None]) -> bool:
+        """Put what there is to collect into the samples; return whether there may be more."""
         try:
-            self.samples.append(source.collect(self.clock.now()))
+            batch = collect()
+            if batch is None:
+                return False
+            self.samples.append(batch)
         except Exception as error:  # noqa: BLE001  a source outlives whatever one collection meets
             self._fail(source, error)
         else:
             if self._failing.pop(id(source), None) is not None:
                 log.info("collecting again", source=type(source).__name__)
+        return True
 
     def _fail(self, source: Source, error: Exception) -> None:
         """Log why a source gave nothing, unless it was the same the last time; a full disk needs no traceback."""

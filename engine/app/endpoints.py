@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from engine.config.settings import Probe as ProbeSetting
 from engine.controller import Paced
 from engine.model.labels import Batch
 from engine.model.runbook import Value
+from engine.ports import Clock
 from engine.sources.host import HostSource
 from engine.templates import TemplateError, render_text
 
@@ -135,7 +137,7 @@ class Watched:
         if self.settings.host:
             found.append(Paced(HostSource(own_instance(self.inventory())), self.settings.interval))
         for interval, pages in by_pace(self.settings.expositions, self.settings.interval).items():
-            found.append(Paced(self.following(Pages(pages, self.trouble)), interval))
+            found.append(Paced(self.spread(Pages(pages, self.trouble)), interval))
         for interval, probes in by_pace(self.settings.probes, self.settings.interval).items():
             found.append(Paced(self.following(Probes(probes, self.trouble)), interval))
         return tuple(found)
@@ -144,6 +146,11 @@ class Watched:
         """Have a source follow the inventory."""
         self._open.append(source)
         return Follower(source, self.inventory)
+
+    def spread(self, pages: Pages) -> SpreadFollower:
+        """Have pages follow the inventory, each looked at in its own time."""
+        self._open.append(pages)
+        return SpreadFollower(pages, self.inventory)
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -161,11 +168,27 @@ class Follower:
 
     def collect(self, at: float) -> Batch:
         """Return what there is to see now on the hosts that there are now."""
+        self.look_up()
+        return self.source.collect(at)
+
+    def look_up(self) -> None:
+        """Have the source take up the hosts that there are now."""
         inventory = self.inventory()
         if inventory is not self._known:
             self.source.follow(inventory)
             self._known = inventory
-        return self.source.collect(at)
+
+
+class SpreadFollower(Follower):
+    """Pages that follow the inventory, and are looked at one after the other over each interval."""
+
+    def __init__(self, pages: Pages, inventory: Callable[[], Inventory]) -> None:
+        super().__init__(pages, inventory)
+        self.pages = pages
+
+    def feed(self, interval: float, clock: Clock, stop: threading.Event) -> Iterator[Batch]:
+        """Yield samples until told to stop, of each host's pages once an interval."""
+        return self.pages.source.feed(interval, clock, stop, self.look_up)
 
 
 def by_pace(settings: Iterable[Setting], interval: float) -> Mapping[float, tuple[Setting, ...]]:

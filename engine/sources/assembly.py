@@ -46,3 +46,24 @@ class Assembly:
         if not gone:
             return Batch(at, self._series, values)
         return Batch(at, (*self._series, *gone), values + (STALE,) * len(gone))
+
+
+class Merger:
+    """Makes one batch of parts that tell themselves what has ended.
+
+    While the parts bring the identical tuples of series, in the same order, the batch does too.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Labels, ...]] = []
+        self._series: tuple[Labels, ...] = ()
+
+    def batch(self, at: float, parts: Sequence[Part]) -> Batch:
+        """Return the batch of a collection made at `at`."""
+        same = len(parts) == len(self._parts) and all(
+            part.series is before for part, before in zip(parts, self._parts, strict=True)
+        )
+        if not same:
+            self._parts = [part.series for part in parts]
+            self._series = tuple(chain.from_iterable(self._parts))
+        return Batch(at, self._series, tuple(chain.from_iterable(part.values for part in parts)))

@@ -1,46 +1,27 @@
-"""Collects from metric pages: hundreds of endpoints side by side, none of which can hold the others up."""
+"""Collects from metric pages: thousands of endpoints, none of which can hold the others up."""
 
 from __future__ import annotations
 
+import queue
 import threading
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from types import MappingProxyType
-from typing import Final
-
-import aiohttp
-from yarl import URL
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from engine.model.labels import METRIC_NAME, Batch, Labels
-from engine.sources.assembly import Assembly, Part
+from engine.ports import Clock
+from engine.promql.block import STALE
+from engine.sources.assembly import Merger, Part
+from engine.sources.fetcher import Endpoint, Fetcher
 from engine.sources.page import MAX_BYTES, MAX_SAMPLES, PageError, PageLimits, PageReader
-from engine.sources.side_by_side import Job, Outcome, Refused, SideBySide
+from engine.sources.side_by_side import Outcome
+from engine.sources.spread import Rhythm, slots_for, spread
+from engine.sources.visits import Visits
 
-HEADERS: Final = {
-    "Accept": "text/plain;version=0.0.4;q=1,text/plain;q=0.9,*/*;q=0.1",
-    "Accept-Encoding": "gzip",
-    "User-Agent": "mendbook",
-}
-CONNECTIONS: Final = 512
-"""Connections open at once: below the usual limit of 1,024 open files."""
-REDIRECTS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A metric page: where it is, and the labels that its series get. `timeout` in seconds overrides the source's."""
-
-    url: str
-    instance: str
-    job: str
-    labels: tuple[tuple[str, str], ...] = ()
-    timeout: float | None = None
+__all__ = ["Endpoint", "ExpositionSource"]
 
 
 class ExpositionSource:
-    """Collects the pages of all endpoints at once; each is `up 0` or `up 1` within its own timeout.
+    """Collects the pages of all endpoints; each is `up 0` or `up 1` within its own timeout.
 
     Beside the page's own series each endpoint has `up`, `scrape_duration_seconds` and `scrape_samples_scraped`. A series
     that was on the last page and is not on this one ends with a stale marker, as do all those of an endpoint that is down or
@@ -60,37 +41,63 @@ class ExpositionSource:
         self._timeout = timeout
         self._mutex = threading.Lock()
         self._targets: dict[Endpoint, Target] = {}
-        self._errors: Mapping[str, str] = MappingProxyType({})
-        self._assembly = Assembly()
+        self._departed: queue.SimpleQueue[Target] = queue.SimpleQueue()
+        self._merger = Merger()
         self._fetcher: Fetcher | None = None
         self.set_endpoints(endpoints)
 
     @property
     def errors(self) -> Mapping[str, str]:
-        """Why the endpoints that were down at the last collection were, by instance."""
-        return self._errors
+        """Why the endpoints that were down when they were last looked at were, by instance."""
+        targets = self._targets.items()
+        return {endpoint.instance: target.error for endpoint, target in targets if target.error is not None}
 
     def set_endpoints(self, endpoints: Sequence[Endpoint]) -> None:
         """Collect from these endpoints from now on; what is known of those that stay is kept."""
-        have = self._targets  # swapped whole, so that nobody waits for a collection that is under way
-        self._targets = {one: have.get(one) or Target(one, self._limits) for one in endpoints}
+        have, wanted = self._targets, dict.fromkeys(endpoints)
+        gone = {one.origin: target for one, target in have.items() if one not in wanted}
+        # swapped whole, so that nobody waits for a collection that is under way
+        self._targets = {one: have.get(one) or Target(one, self._limits, gone.pop(one.origin, None)) for one in wanted}
+        for target in gone.values():
+            self._departed.put(target)
 
     def collect(self, at: float) -> Batch:
         """Return the samples of every page, all as of `at`, within the longest timeout of an endpoint and a little more."""
+        targets = self._targets
+        parts: dict[Endpoint, Part] = {}
+        if targets:
+            for endpoint, fetched in self._begun().fetch(self._waits(targets), self._limits.bytes):
+                with self._mutex:
+                    parts[endpoint] = targets[endpoint].read(fetched)
         with self._mutex:
-            targets = self._targets
-            if targets and self._fetcher is None:
-                self._fetcher = Fetcher()
-            errors: dict[str, str] = {}
-            parts: dict[Endpoint, tuple[Part, ...]] = {}
-            if self._fetcher is not None:
-                waits = {one: self._timeout if one.timeout is None else one.timeout for one in targets}
-                for endpoint, fetched in self._fetcher.fetch(waits, self._limits.bytes):
-                    parts[endpoint], error = targets[endpoint].read(fetched)
-                    if error is not None:
-                        errors[endpoint.instance] = error
-            self._errors = MappingProxyType(errors)
-            return self._assembly.batch(at, [part for one in targets for part in parts[one]])
+            return self._merger.batch(at, [*(parts[one] for one in targets), *self._endings()])
+
+    def feed(
+        self, interval: float, clock: Clock, stop: threading.Event, before: Callable[[], None] = lambda: None
+    ) -> Iterator[Batch]:
+        """Yield samples until told to stop: of each endpoint once an interval, at its own place in it.
+
+        All samples of a page have the moment at which it was asked for. Pages that were asked for together come in one batch;
+        those that take long come later, each in its own. An endpoint that still owes its last page misses a beat. `before` is
+        called before each beat.
+        """
+        rhythm, visits = Rhythm(clock.now(), interval), Visits(clock, self._read)
+        targets: Mapping[Endpoint, Target] | None = None
+        slots: list[list[Endpoint]] = []
+        while not stop.is_set():
+            before()
+            now = clock.now()
+            if targets is not self._targets:
+                targets = self._targets
+                rhythm.divide(slots_for(len(targets), interval), now)
+                slots = spread(targets, rhythm.slots)
+            for slot in rhythm.due(now):
+                waits = self._waits(visits.free(slots[slot]))
+                if waits:
+                    visits.begin(slot, now, waits, self._begun(), self._limits.bytes)
+            if not self._departed.empty():
+                yield Merger().batch(now, self._endings())
+            yield from visits.batches(rhythm.next(), stop)
 
     def close(self) -> None:
         """End the connections and the thread that serves them."""
@@ -99,96 +106,69 @@ class ExpositionSource:
                 self._fetcher.close()
                 self._fetcher = None
 
+    def _begun(self) -> Fetcher:
+        with self._mutex:
+            if self._fetcher is None:
+                self._fetcher = Fetcher()
+            return self._fetcher
+
+    def _waits(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, float]:
+        """Return how many seconds each may take."""
+        return {one: self._timeout if one.timeout is None else one.timeout for one in endpoints}
+
+    def _read(self, endpoint: Endpoint, fetched: Outcome[bytes]) -> Part | None:
+        """Return what came of an endpoint; None when it has departed meanwhile."""
+        target = self._targets.get(endpoint)
+        if target is None:
+            return None
+        with self._mutex:
+            return target.read(fetched)
+
+    def _endings(self) -> list[Part]:
+        """Return the ends of the series of endpoints that have departed."""
+        parts = []
+        with suppress(queue.Empty):
+            while True:
+                parts.append(self._departed.get_nowait().end())
+        return parts
+
 
 class Target:
-    """What is known of one endpoint from collection to collection."""
+    """What is known of one endpoint from collection to collection; `heir_of` is what had its labels before, elsewhere."""
 
-    def __init__(self, endpoint: Endpoint, limits: PageLimits) -> None:
+    def __init__(self, endpoint: Endpoint, limits: PageLimits, heir_of: Target | None = None) -> None:
         labels = {**dict(endpoint.labels), "instance": endpoint.instance, "job": endpoint.job}
+        self.error: str | None = None
+        """Why it was down when it was last looked at."""
+        self.series: tuple[Labels, ...] = () if heir_of is None else heir_of.series
+        """What it had then."""
         self._reader = PageReader(labels, limits)
         self._report = tuple(
             Labels({METRIC_NAME: name, **labels})
             for name in ("up", "scrape_duration_seconds", "scrape_samples_scraped")
         )
+        self._page: tuple[Labels, ...] | None = None
 
-    def read(self, fetched: Outcome[bytes]) -> tuple[tuple[Part, ...], str | None]:
-        """Return the samples about the endpoint and those of its page; or why there is no page."""
-        error = fetched.error
-        if error is None:
+    def read(self, fetched: Outcome[bytes]) -> Part:
+        """Return the samples about the endpoint and those of its page, and the ends of what is on it no longer."""
+        series: tuple[Labels, ...] = ()
+        values: list[float] = []
+        self.error = fetched.error
+        if fetched.error is None:
             try:
                 page = self._reader.read(fetched.result or b"")
             except PageError as wrong:
-                error = str(wrong)
+                self.error = str(wrong)
             else:
-                report = Part(self._report, (1.0, fetched.seconds, float(len(page.values))))
-                return (report, Part(page.series, page.values)), None
-        return (Part(self._report, (0.0, fetched.seconds, 0.0)),), error
+                series, values = page.series, page.values
+        values = [1.0 if self.error is None else 0.0, fetched.seconds, float(len(values)), *values]
+        if series is self._page:
+            return Part(self.series, values)
+        before, self._page, self.series = self.series, series, self._report + series
+        now = frozenset(self.series)
+        ended = tuple(labels for labels in before if labels not in now)
+        return Part(self.series + ended, values + [STALE] * len(ended))
 
-
-class Fetcher:
-    """Fetches pages side by side."""
-
-    def __init__(self) -> None:
-        self._side_by_side = SideBySide("exposition")
-        self._session = self._side_by_side.call(self._open())
-
-    async def _open(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=60, resolver=aiohttp.ThreadedResolver()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=HEADERS,
-            timeout=aiohttp.ClientTimeout(total=None),  # each job has its own
-            auto_decompress=False,  # by hand, so that a small answer cannot grow beyond all bounds
-            trust_env=False,
-        )
-
-    def close(self) -> None:
-        """End the connections."""
-        self._side_by_side.call(self._session.close())
-        self._side_by_side.close()
-
-    def fetch(self, waits: Mapping[Endpoint, float], max_bytes: int) -> Iterator[tuple[Endpoint, Outcome[bytes]]]:
-        """Yield each endpoint's page, in the order in which they answer; `waits` says how long each may take."""
-        jobs = {one: Job(partial(self._page, one.url, max_bytes), wait) for one, wait in waits.items()}
-        return self._side_by_side.round(jobs)
-
-    async def _page(self, address: str, max_bytes: int) -> bytes:
-        url = URL(address)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise Refused(f"not an http:// or https:// address: {address!r}")
-        for _ in range(REDIRECTS + 1):
-            async with self._session.get(url, allow_redirects=False) as response:
-                if response.status in (301, 302, 303, 307, 308):
-                    there = url.join(URL(response.headers.get("Location", "")))
-                    if there.origin() != url.origin():
-                        raise Refused(f"redirects to another server, {there}; name it in the endpoint if it is meant")
-                    url = there.with_user(url.user).with_password(url.password)
-                    continue
-                if response.status != 200:  # noqa: PLR2004
-                    raise Refused(f"HTTP status {response.status} {response.reason}")
-                return await body(response, max_bytes)
-        raise Refused(f"redirects more than {REDIRECTS} times")
-
-
-async def body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Return the decompressed body of an answer. Raises Refused beyond `max_bytes`, which are never all held at once."""
-    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding not in ("identity", "gzip", "x-gzip", ""):
-        raise Refused(f"compressed in a way that was not asked for: {encoding!r}")
-    inflate = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
-    data = bytearray()
-    async for chunk in response.content.iter_any():
-        rest = chunk
-        while rest and len(data) <= max_bytes:
-            if inflate is None:
-                data += rest
-                break
-            data += inflate.decompress(rest, max_bytes + 1 - len(data))
-            rest = inflate.unconsumed_tail
-            if inflate.eof and (rest := inflate.unused_data):
-                inflate = zlib.decompressobj(wbits=31)
-        if len(data) > max_bytes:
-            raise Refused(f"more than {max_bytes} bytes")
-    if inflate is not None and not inflate.eof:
-        raise Refused("compressed data ends too soon")
-    return bytes(data)
+    def end(self) -> Part:
+        """Return the ends of all its series."""
+        return Part(self.series, [STALE] * len(self.series))

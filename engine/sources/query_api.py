@@ -19,7 +19,7 @@ from yarl import URL
 from engine.model.labels import Labels
 from engine.promql import Matrix, Points, Result, Scalar, Text, Vector
 from engine.promql.literals import print_duration
-from engine.sources.exposition import body
+from engine.sources.fetcher import body
 from engine.sources.page import NUMBER, NUMBER_LENGTH
 from engine.sources.side_by_side import REASON_LENGTH, Job, Outcome, Refused, SideBySide
 

@@ -18,6 +18,7 @@ import aiohttp
 SLACK: Final = 2.0
 """Seconds beyond the longest time allowed after which a round ends whatever a job does."""
 REASON_LENGTH: Final = 300
+NO_END: Final = "not even a timeout in time"
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -117,7 +118,7 @@ class SideBySide:
         outcomes: queue.SimpleQueue[tuple[K, Outcome[R]]] = queue.SimpleQueue()
         begun = time.monotonic()
         latest = begun + max((job.wait for job in jobs.values()), default=0.0) + SLACK
-        self._loop.call_soon_threadsafe(self._begin, jobs, outcomes)
+        self.begin(jobs, outcomes)
         pending = set(jobs)
         while pending:
             try:
@@ -127,7 +128,11 @@ class SideBySide:
             pending.discard(key)
             yield key, outcome
         for key in pending:
-            yield key, Outcome(None, "not even a timeout in time", time.monotonic() - begun)
+            yield key, Outcome(None, NO_END, time.monotonic() - begun)
+
+    def begin(self, jobs: Mapping[K, Job[R]], outcomes: queue.SimpleQueue[tuple[K, Outcome[R]]]) -> None:
+        """Begin jobs; the outcome of each is put into `outcomes` when it ends."""
+        self._loop.call_soon_threadsafe(self._begin, jobs, outcomes)
 
     def _begin(self, jobs: Mapping[K, Job[R]], outcomes: queue.SimpleQueue[tuple[K, Outcome[R]]]) -> None:
         begun = self._loop.time()
