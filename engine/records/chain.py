@@ -2,13 +2,13 @@
 
 `hash = sha256(previous hash + canonical JSON of the row)`, over every column that is not null but the hash itself; the first
 `previous` is 64 zeros. How many entries there are, and the last hash, stand in `meta`, so that a missing end shows as well.
+Reading it back is in `audit`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -18,15 +18,9 @@ from engine.records.rows import canonical, encode, to_row
 from engine.records.schema import entries, meta
 
 GENESIS = "0" * 64
+PRUNED = "pruned"
+"""The code of an entry that vouches for what retention took out."""
 COLUMNS = tuple(entries.columns.keys())
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The first entry of the chain that is not what was written, and why."""
-
-    number: int
-    reason: str
 
 
 def append(
@@ -79,23 +73,3 @@ def digest(row: Mapping[str, Any]) -> str:
     """Return the hash of a row over the one before it; a column that is null adds nothing, so that columns can be added."""
     plain = {name: value for name, value in row.items() if value is not None and name not in ("previous", "hash")}
     return hashlib.sha256((row["previous"] + canonical(plain)).encode()).hexdigest()
-
-
-def verify(connection: Connection) -> int | Broken:
-    """Return how many entries the chain has, or the first that is not what was written."""
-    expected, last = connection.execute(select(meta.c.entries, meta.c.chain)).one()
-    number, previous = 0, GENESIS
-    rows = connection.execution_options(yield_per=1000).execute(select(entries).order_by(entries.c.number)).mappings()
-    for found in rows:
-        row = dict(found)
-        number += 1
-        if row["number"] != number:
-            return Broken(number, f"entry {number} is missing")
-        if row["previous"] != previous:
-            return Broken(number, f"entry {number} does not follow entry {number - 1}")
-        if row["hash"] != digest(row):
-            return Broken(number, f"entry {number} was changed")
-        previous = row["hash"]
-    if number != expected or previous != last:
-        return Broken(number + 1, f"the chain ends at entry {number}, {expected} were written")
-    return number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from sqlalchemy import Column, Select, Table, func, select
 from engine.model.decision import Entry, Verdict
 from engine.model.execution import Execution, TaskEvent
 from engine.model.incident import Alert, AlertState, Attempt, Incident, IncidentState
-from engine.records import chain
+from engine.records import audit
 from engine.records.rows import decode, from_row
 from engine.records.schema import alerts, attempts, entries, events, execution_targets, executions, incidents
 from engine.records.store import Record, many
@@ -123,10 +123,25 @@ class History:
         with self.record.reading() as connection:
             return many(connection, Attempt, query.order_by(attempts.c.started_at, attempts.c.id))
 
-    def verify_chain(self) -> int | chain.Broken:
+    def verify_chain(self) -> int | audit.Broken:
         """Return how many entries the chain has, or the first that is not what was written."""
+        found = self.verify()
+        return found if isinstance(found, audit.Broken) else found.head.number
+
+    def verify(self, expect: audit.Head | None = None) -> audit.Whole | audit.Broken:
+        """Return whether the chain is what was written, and contains the head that was noted earlier."""
         with self.record.reading() as connection:
-            return chain.verify(connection)
+            return audit.verify(connection, expect)
+
+    def head(self) -> audit.Head:
+        """Return the head of the chain: kept elsewhere, it shows later that nothing before it was changed."""
+        with self.record.reading() as connection:
+            return audit.head_of(connection)
+
+    def export(self, since: float | None = None) -> Iterator[str]:
+        """Yield the chain's entries since then as lines of JSON, from one state of the record."""
+        with self.record.reading() as connection:
+            yield from audit.export(connection, since)
 
     def newest(self, kind: type[T], query: Select[Any], limit: int, *order: Column[Any]) -> tuple[T, ...]:
         """Return the newest that a query finds, newest last."""

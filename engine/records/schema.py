@@ -57,9 +57,7 @@ class Words(TypeDecorator[str]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  likewise
         """Return the text that was stored."""
-        if value is None or not value.startswith(MARK):
-            return value
-        return str(json.loads(value.removeprefix(MARK)))
+        return unmarked(value)
 
 
 class Seconds(TypeDecorator[float]):
@@ -71,6 +69,13 @@ class Seconds(TypeDecorator[float]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> float | None:  # noqa: ARG002  the base's signature
         """Return the number, also of "Inf"."""
         return None if value is None else float(value)
+
+
+def unmarked(value: str | None) -> str | None:
+    """Return the text that a database holds in the form that any database takes."""
+    if value is None or not value.startswith(MARK):
+        return value
+    return str(json.loads(value.removeprefix(MARK)))
 
 
 def encodable(value: str) -> bool:
@@ -304,3 +309,4 @@ entries = Table(
     words("previous"),
     words("hash"),
 )
+JSON_COLUMNS = tuple(column.name for column in entries.columns if isinstance(column.type, JSON))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.model.decision import Entry, Escalate, Hold, Run, Verdict
-from engine.records.chain import GENESIS, Broken
+from engine.records.audit import Broken
+from engine.records.chain import GENESIS
 from engine.records.history import History
 from engine.records.store import Record
 from tests.records.nouns import NOW, change, entry, execution
