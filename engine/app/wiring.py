@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Self
 
 from engine.config.inventory import Inventory
 from engine.config.settings import Settings, find_settings, load_settings
-from engine.controller import Collector, Controller, Tick
+from engine.controller import Collector, Controller, Paced, Tick
 
 if TYPE_CHECKING:
     from engine.app.declarations import Declarations
+    from engine.app.health_watch import Company
     from engine.executor.local import LocalExecutor
-    from engine.ports import Evaluator
+    from engine.ports import Evaluator, Source
     from engine.records.desk import Desk
     from engine.records.history import History
     from engine.records.leader import Leadership
@@ -205,25 +206,48 @@ class App:
             raise BusyError(f"another engine works on {self.settings.record}: {self.leadership.holder()}")
         self._closing.append(self.leadership.release)
 
-    def collector(self, store: SampleStore) -> Collector:
-        """Return what collects from everything that the settings name."""
+    def collector(self, store: SampleStore, *more: Source) -> Collector:
+        """Return what collects from everything that the settings name, and from `more`."""
         from engine.app.endpoints import Watched
 
         watched = Watched(self.settings, lambda: self.inventory, self.trouble)
         self._closing.append(watched.close)
-        return Collector(watched.paced(), store, self.clock)
+        sources = (*watched.paced(), *(Paced(source, self.settings.interval) for source in more))
+        return Collector(sources, store, self.clock)
 
-    def watch(self, stop: threading.Event, seen: Callable[[Tick], None] | None = None) -> None:
-        """Be the daemon until told to stop. Raises BusyError when another engine is."""
+    def company(self, listen: str | None = None) -> Company:
+        """Return what accompanies the loop; `listen` is where its page is, when not where the settings say. Raises AppError."""
+        from engine.app.endpoints import own_instance
+        from engine.app.health_watch import Company
+        from engine.records.past import Past
+
+        try:
+            return Company(self.settings, self.clock, Past(self.record), own_instance(self.inventory), listen)
+        except (OSError, ValueError) as error:
+            raise AppError(str(error)) from error
+
+    def watch(
+        self, stop: threading.Event, seen: Callable[[Tick], None] | None = None, listen: str | None = None
+    ) -> None:
+        """Be the daemon until told to stop. Raises BusyError when another engine is, AppError when nobody could be told."""
         self.lead()
         store = self.samples
-        collector = self.collector(store)
+        company = self.company(listen)
+        collector = self.collector(store, company.health)
         controller = self.controller(store)
         collector.once(patience=self.settings.interval)  # what was firing is not unknown for want of a first look
         collector.start()
+        company.start()
+
+        def ticked(tick: Tick) -> None:
+            company.ticked(tick)
+            if seen is not None:
+                seen(tick)
+
         try:
-            controller.watch(self.settings.interval, seen or (lambda _: None), stop)
+            controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
+            company.stop()
             collector.stop()
 
     def end_executions(self, patience: float = 15.0, spared: Collection[str] = ()) -> None:

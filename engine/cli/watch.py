@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
@@ -28,13 +29,15 @@ Examples:
   mendbook watch                 a live table on a terminal, log lines without one
   mendbook watch --lines         log lines on a terminal, too
   mendbook watch --for 1h        end by itself
+  mendbook watch --listen 127.0.0.1:9464   with /metrics and /-/healthy
 """
 
 
 @click.command(epilog=EPILOG)
 @click.option("--lines", is_flag=True, help="Log lines instead of the live table.")
 @click.option("--for", "length", help="End after this long, such as 90s or 1h.")
-def command(*, lines: bool, length: str | None) -> int:
+@click.option("--listen", metavar="HOST:PORT", help="Serve the engine's own /metrics and /-/healthy there.")
+def command(*, lines: bool, length: str | None, listen: str | None) -> int:
     """Be the daemon: collect, evaluate and heal until stopped.
 
     What runs when it is stopped goes on, and is followed when it starts again.
@@ -45,6 +48,8 @@ def command(*, lines: bool, length: str | None) -> int:
     milliseconds = read_duration(length) if length else None
     if length and milliseconds is None:
         raise click.BadParameter(f"{length!r} is no duration: write it like 90s or 1h", param_hint="--for")
+    if listen is not None and not re.fullmatch(r".+:[0-9]{1,5}", listen):
+        raise click.BadParameter(f"{listen!r} is not host:port, such as 127.0.0.1:9464", param_hint="--listen")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         # in a thread: the one that is interrupted may be about to wait for the event, and holds its lock
@@ -61,20 +66,20 @@ def command(*, lines: bool, length: str | None) -> int:
             f"every {settings.interval:g}s; the record is {settings.record}"
         )
         if sys.stdout.isatty() and not lines:
-            live(app, stop)
+            live(app, stop, listen)
         else:
-            follow(app, stop)
+            follow(app, stop, listen)
     note("stopped; what runs goes on and is followed at the next start")
     return Exit.OK
 
 
-def follow(app: App, stop: threading.Event) -> None:
+def follow(app: App, stop: threading.Event, listen: str | None = None) -> None:
     """Print a line for whatever happens."""
     from engine.cli.narrate import Narrator
     from engine.cli.output import console
 
     narrator = Narrator(app.history, console(), time.time())
-    app.watch(stop, Patient(lambda _: narrator.poll()))
+    app.watch(stop, Patient(lambda _: narrator.poll()), listen)
     narrator.poll()
 
 
@@ -104,14 +109,14 @@ class Patient:
             self.failing = ""
 
 
-def live(app: App, stop: threading.Event) -> None:
+def live(app: App, stop: threading.Event, listen: str | None = None) -> None:
     """Keep a table of what is going on up to date."""
     from rich.live import Live
 
     from engine.cli.output import console
 
     with Live(console=console(), screen=False, auto_refresh=False) as screen:
-        app.watch(stop, Patient(lambda tick: screen.update(picture(app, tick), refresh=True)))
+        app.watch(stop, Patient(lambda tick: screen.update(picture(app, tick), refresh=True)), listen)
 
 
 def picture(app: App, tick: Tick) -> Any:

@@ -1,0 +1,79 @@
+"""The engine's own page: /metrics for a Prometheus server, /-/healthy for whatever restarts what is not well."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from engine.app.health import Health
+
+PATIENCE = 10.0
+"""Seconds that a client may take to ask."""
+VERSION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Page:
+    """Serves the figures on host:port from a thread of its own. Raises OSError when that cannot be listened on."""
+
+    def __init__(self, health: Health, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._server = Server(health, (host.strip("[]"), int(port)))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True, name="page")
+
+    @property
+    def address(self) -> str:
+        """Return host:port as it is listened on."""
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Server(ThreadingHTTPServer):
+    """A server that knows whose health it shows."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, health: Health, address: tuple[str, int]) -> None:
+        self.health = health
+        super().__init__(address, Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one client."""
+
+    server: Server
+    timeout = PATIENCE
+    server_version = "mendbook"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        """Answer with a page, or with how it is."""
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                self.answer(200, self.server.health.page(), VERSION)
+            case "/-/healthy" | "/-/ready":
+                late = self.server.health.late()
+                self.answer(503 if late else 200, f"{late or 'healthy'}\n")
+            case _:
+                self.answer(404, "there are /metrics and /-/healthy\n")
+
+    def answer(self, status: int, text: str, kind: str = "text/plain; charset=utf-8") -> None:
+        """Send a text."""
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing of who asks: it is asked all the time."""
