@@ -10,14 +10,15 @@ import numpy as np
 
 from engine.model.labels import Labels, Sample
 from engine.model.truth import Answer, Coverage, Query
-from engine.promql.block import Block, Storage, Values, is_stale, latest
+from engine.promql.block import Block, Storage, Times, Values, is_stale, latest
 from engine.promql.errors import EvaluationError
 from engine.promql.evaluate import LOOKBACK, evaluate
 from engine.promql.kept import KEPT
 from engine.promql.reading import Remembering
 from engine.promql.syntax import Edge, Expression
+from engine.promql.track import FAR, Tail
 from engine.promql.tree import Selected, selectors
-from engine.promql.values import Indexes, Mask, Matrix, Result, Scalar, Text, Vector
+from engine.promql.values import Indexes, Mask, Matrix, Result, Scalar, Text, Vector, those
 
 ENOUGH = 0.5
 """A range that is filled for less than this share of it is not judged by."""
@@ -63,12 +64,53 @@ def covered(each: Selected, storage: Storage, at: int, fresh: int, lookback: int
     # without a range there is nothing to be filled: how far back samples reach is not asked
     read = storage.select if each.reach else partial(latest, storage)
     block = read(each.matchers, moment - window, moment)
+    return covered_by(each, Extents.of_block(block), moment, fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Extents:
+    """Where the samples of each series of a selector begin and end, stale markers included; none is without."""
+
+    series: tuple[Labels, ...]
+    first: Times
+    last: Times
+    ended: Mask
+    """Which have a stale marker for their newest sample."""
+
+    @classmethod
+    def of_block(cls, block: Block) -> Extents:
+        """Return the extents of a block."""
+        last = block.offsets[1:] - 1
+        return cls(block.series, block.times[block.offsets[:-1]], block.times[last], is_stale(block.values[last]))
+
+    @classmethod
+    def of_tail(cls, tail: Tail) -> Extents:
+        """Return the extents of windows that all end now."""
+        track = tail.track
+        there = np.broadcast_to(tail.lengths > 0, (track.size,))
+        first = np.where(there, tail.first_times(), FAR)
+        last = np.where(there, tail.last_times(), -FAR)
+        ended: Mask = np.zeros(track.size, dtype=np.bool_)
+        within = track.marked_times > tail.start
+        if within.any():
+            rows, times = track.marked_rows[within], track.marked_times[within]
+            np.minimum.at(first, rows, times)
+            np.maximum.at(last, rows, times)
+            ended[rows[last[rows] == times]] = True
+            there = first < FAR
+        if there.all():
+            return cls(track.series, first, last, ended)
+        return cls(those(track.series, there), first[there], last[there], ended[there])
+
+
+def covered_by(each: Selected, extents: Extents, moment: int, fresh: int) -> Coverage:
+    """Return what data one selector had whose samples reach so far."""
     reach = each.reach / 1000
-    if not block.series:
+    if not extents.series:
         return Coverage(each.text, frozenset(), reach=reach)
-    instances = KEPT.get("instances", Instances.of, block.series)
-    alive = instances.any(_alive(block, moment, fresh))
-    ages = instances.greatest((moment - block.times[block.offsets[:-1]]) / 1000)
+    instances = KEPT.get("instances", Instances.of, extents.series)
+    alive = instances.any((moment - extents.last <= fresh) & ~extents.ended)
+    ages = instances.greatest((moment - extents.first) / 1000)
     found = instances.named(alive)
     filled = ages >= reach * ENOUGH
     if filled.all():
@@ -78,14 +120,6 @@ def covered(each: Selected, storage: Storage, at: int, fresh: int, lookback: int
     return Coverage(
         each.text, found, instances.named(short), reach, float(ages[short].max() if short.any() else ages.max())
     )
-
-
-def _alive(block: Block, moment: int, fresh: int) -> Mask:
-    """Return which series have a newest sample that is fresh, and no stale marker."""
-    filled = np.diff(block.offsets) > 0
-    last = np.maximum(block.offsets[1:] - 1, 0)
-    alive: Mask = filled & (moment - block.times[last] <= fresh) & ~is_stale(block.values[last])
-    return alive
 
 
 @dataclass(frozen=True, slots=True)

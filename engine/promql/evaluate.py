@@ -26,6 +26,7 @@ from engine.promql.syntax import (
     StringLiteral,
     Subquery,
 )
+from engine.promql.track import Tail
 from engine.promql.values import Grid, Matrix, Points, Result, Scalar, Text, Value, Vector, drop_metadata
 
 LOOKBACK = 300_000
@@ -72,6 +73,10 @@ class Interpreter(Evaluator):
                 return read_subquery(node, frame)
             case _:
                 raise EvaluationError("a range vector was needed here", node.span)
+
+    def tail(self, node: Expression, frame: Frame) -> Tail | None:  # noqa: ARG002 - nothing is planned here
+        """Return None: every range vector is read by itself."""
+        return None
 
     def _call(self, node: Call, frame: Frame) -> Value:
         function = FUNCTIONS[node.function]

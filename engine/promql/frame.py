@@ -13,9 +13,10 @@ from engine.model.labels import Labels
 from engine.promql.block import Storage, Times, Values
 from engine.promql.durations import NoDurationError, milliseconds
 from engine.promql.errors import EvaluationError
-from engine.promql.segments import Segments
+from engine.promql.segments import Stretches
 from engine.promql.syntax import Call, Duration, Edge, Expression, Span, Type
-from engine.promql.values import Grid, Indexes, Mask, Value, empty_grid
+from engine.promql.track import Tail
+from engine.promql.values import Grid, Indexes, Mask, Value, empty_grid, those
 
 LARGEST_GATHERING = 1 << 22
 """Samples that overlapping windows may copy at a time."""
@@ -24,19 +25,15 @@ LARGEST_GRID = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Stretches(Segments):
-    """The samples in the windows of a range vector, where a window has any.
+class Reduction:
+    """From the samples in a window to a number.
 
-    Window i belongs to the series in row `rows[i]` and to the instant in column `columns[i]`. Times are milliseconds;
-    a window reaches from `starts[i]` (exclusive) to `ends[i]` (inclusive); `instants[i]` is when it is looked at.
+    `quick` does the same for windows that all end now, out of what is known of the samples that they share; it says as well
+    for which series it may be wrong by more than rounding (None: for none), and there `plain` is asked.
     """
 
-    times: Times
-    rows: Indexes
-    columns: Indexes
-    starts: Times
-    ends: Times
-    instants: Times
+    plain: Callable[[Stretches], Values]
+    quick: Callable[[Tail], tuple[Values, Mask | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,30 @@ class Windows:
         return Stretches(values, begins, lengths, times, rows, columns, starts, ends, instants)
 
 
+def reduced(tail: Tail, frame: Frame, reduction: Reduction, at_least: int) -> Grid:
+    """Return the vector of `reduction` over the windows of a tail that have `at_least` so many samples."""
+    track = tail.track
+    enough: Mask = np.broadcast_to(tail.lengths >= at_least, (track.size,))
+    if not enough.any():
+        return empty_grid(1)
+    unsure: Mask | None = enough
+    values = np.zeros(track.size)
+    if reduction.quick is not None:
+        found, unsure = reduction.quick(tail)
+        values = np.array(np.broadcast_to(found, (track.size,)))
+    if unsure is not None:
+        rows = np.flatnonzero(enough & unsure)
+        lengths = np.broadcast_to(tail.lengths, (track.size,))[rows]
+        for begin, end in _portions(lengths):
+            part = tail.stretches(rows[begin:end], int(frame.times[0]))
+            values[rows[begin:end]] = reduction.plain(part)
+    series = track.series
+    if not enough.all():
+        series, values = those(series, enough), values[enough]
+    present: Mask = np.ones((values.size, 1), dtype=np.bool_)
+    return Grid(series, values[:, np.newaxis], present, frame.unmarked(values.size))
+
+
 def _portions(lengths: Indexes) -> list[tuple[int, int]]:
     """Cut windows of these lengths into portions that are not too large to copy."""
     filled = np.cumsum(lengths)
@@ -102,6 +123,10 @@ class Evaluator(Protocol):
 
     def windows(self, node: Expression, frame: Frame) -> Windows:
         """Return a range vector."""
+        ...
+
+    def tail(self, node: Expression, frame: Frame) -> Tail | None:
+        """Return a range vector as windows that share their samples with others, where that is planned."""
         ...
 
 
@@ -152,6 +177,13 @@ class Frame:
     def windows(self, node: Expression) -> Windows:
         """Return the value of an expression that is a range vector."""
         return self.evaluator.windows(node, self)
+
+    def reduced(self, node: Expression, reduction: Reduction, at_least: int = 1) -> Grid:
+        """Return the vector of `reduction` over every window of a range vector that has `at_least` so many samples."""
+        tail = self.evaluator.tail(node, self)
+        if tail is not None:
+            return reduced(tail, self, reduction, at_least)
+        return self.windows(node).reduce(self, reduction.plain, at_least)
 
     def seconds(self) -> Values:
         """Return the instants in seconds."""

@@ -6,20 +6,30 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from engine.promql import segments
+from engine.promql import quick, segments
 from engine.promql.block import Values
 from engine.promql.errors import EvaluationError
-from engine.promql.frame import Frame, Function, Stretches
-from engine.promql.segments import Segments
+from engine.promql.frame import Frame, Function, Reduction
+from engine.promql.quick import Sure
+from engine.promql.segments import Segments, Stretches
 from engine.promql.syntax import Call, Type
+from engine.promql.track import Tail
 from engine.promql.values import Grid
 
-Reduction = Callable[[Stretches], Values]
+Plain = Callable[[Stretches], Values]
 
 
-def _function(reduction: Reduction, *, keeps_name: bool = False, experimental: bool = False) -> Function:
+def _function(
+    plain: Plain,
+    quick: Callable[[Tail], Sure] | None = None,
+    *,
+    keeps_name: bool = False,
+    experimental: bool = False,
+) -> Function:
+    reduction = Reduction(plain, quick)
+
     def compute(frame: Frame, node: Call) -> Grid:
-        grid = frame.windows(node.arguments[0]).reduce(frame, reduction)
+        grid = frame.reduced(node.arguments[0], reduction)
         return grid if keeps_name else grid.nameless(node.span)
 
     return Function((Type.RANGE,), Type.VECTOR, compute, experimental=experimental)
@@ -64,7 +74,7 @@ def _median_deviation(part: Stretches) -> Values:
     return np.where(part.total(np.isnan(part.values).astype(np.float64)) > 0, np.nan, spread)
 
 
-def _time_of(extreme: Callable[[Segments], Values]) -> Reduction:
+def _time_of(extreme: Callable[[Segments], Values]) -> Plain:
     """Return the reduction to the time, in seconds, at which the extreme was last reached."""
 
     def reduction(part: Stretches) -> Values:
@@ -89,9 +99,8 @@ def _time_of_last(part: Stretches) -> Values:
 
 def _quantile(frame: Frame, node: Call) -> Grid:
     share = frame.scalar(node.arguments[0])
-    windows = frame.windows(node.arguments[1])
-    grid = windows.reduce(frame, lambda part: segments.quantile(part, share[part.columns]))
-    return grid.nameless(node.span)
+    reduction = Reduction(lambda part: segments.quantile(part, share[part.columns]))
+    return frame.reduced(node.arguments[1], reduction).nameless(node.span)
 
 
 def _smoothing(frame: Frame, node: Call) -> Grid:
@@ -132,23 +141,23 @@ def _smoothed(part: Stretches, level: Values, trend: Values) -> Values:
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "avg_over_time": _function(segments.mean),
-    "min_over_time": _function(segments.minimum),
-    "max_over_time": _function(segments.maximum),
-    "sum_over_time": _function(segments.summed),
-    "count_over_time": _function(_count),
-    "stddev_over_time": _function(_deviation),
-    "stdvar_over_time": _function(segments.variance),
-    "last_over_time": _function(Stretches.last, keeps_name=True),
-    "first_over_time": _function(Stretches.first, keeps_name=True, experimental=True),
-    "present_over_time": _function(_present),
-    "changes": _function(changes),
-    "resets": _function(resets),
+    "avg_over_time": _function(segments.mean, quick.mean),
+    "min_over_time": _function(segments.minimum, quick.minimum),
+    "max_over_time": _function(segments.maximum, quick.maximum),
+    "sum_over_time": _function(segments.summed, quick.summed),
+    "count_over_time": _function(_count, quick.count),
+    "stddev_over_time": _function(_deviation, quick.deviation),
+    "stdvar_over_time": _function(segments.variance, quick.variance),
+    "last_over_time": _function(Stretches.last, quick.last, keeps_name=True),
+    "first_over_time": _function(Stretches.first, quick.first, keeps_name=True, experimental=True),
+    "present_over_time": _function(_present, quick.present),
+    "changes": _function(changes, quick.changes),
+    "resets": _function(resets, quick.resets),
     "mad_over_time": _function(_median_deviation, experimental=True),
     "ts_of_min_over_time": _function(_time_of(segments.minimum), experimental=True),
     "ts_of_max_over_time": _function(_time_of(segments.maximum), experimental=True),
-    "ts_of_first_over_time": _function(_time_of_first, experimental=True),
-    "ts_of_last_over_time": _function(_time_of_last, experimental=True),
+    "ts_of_first_over_time": _function(_time_of_first, quick.time_of_first, experimental=True),
+    "ts_of_last_over_time": _function(_time_of_last, quick.time_of_last, experimental=True),
     "quantile_over_time": Function((Type.SCALAR, Type.RANGE), Type.VECTOR, _quantile),
     "double_exponential_smoothing": Function(
         (Type.RANGE, Type.SCALAR, Type.SCALAR), Type.VECTOR, _smoothing, experimental=True

@@ -6,14 +6,15 @@ A plan is made when the set of expressions changes; what it says is which parts 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from engine.model.truth import Answer, Coverage, Query
 from engine.promql.block import Block, Matcher, Storage, Times, is_stale, latest
-from engine.promql.coverage import covered, told
+from engine.promql.coverage import Extents, covered, covered_by, told
 from engine.promql.errors import EvaluationError, ParseError
 from engine.promql.evaluate import DEFAULT_STEP, LOOKBACK, Interpreter
 from engine.promql.frame import Frame, Windows
@@ -27,8 +28,10 @@ from engine.promql.syntax import (
     Selector,
     StringLiteral,
     Subquery,
+    children,
     walk,
 )
+from engine.promql.track import Tail, Track
 from engine.promql.tree import Selected, selectors
 from engine.promql.values import Grid, Mask, Matrix, Result, Scalar, Text, Value, Vector
 
@@ -55,18 +58,25 @@ class Plan:
         shared = {part for part, count in Counter(parts).items() if count > 1}
         # the trees live as long as the plan: a node's identity finds its number without comparing trees
         self._shared = {id(part): numbers.setdefault(part, len(numbers)) for part in parts if part in shared}
+        ranges = (each.expression for each in self.planned if each.expression is not None)
+        self._ranges = Ranges(node for expression in ranges for node in _at_the_instant(expression))
 
     def answers(self, storage: Storage, at: int, fresh: int, lookback: int = LOOKBACK) -> dict[Query, Answer]:
         """Return an answer for each query, as of `at`; `fresh` and `lookback` are milliseconds, too."""
-        picture = Picture(storage)
+        picture = Picture(storage, at, self._ranges)
         times = np.array([at], dtype=np.int64)
-        frame = Frame(_Sharing(self._shared, times), picture, times, lookback, at, at, 0, DEFAULT_STEP)
+        frame = Frame(_Sharing(self._shared, times, picture), picture, times, lookback, at, at, 0, DEFAULT_STEP)
         selected = tuple(self._selected)
         covering: dict[int, Coverage] = {}
 
         def coverage(number: int) -> Coverage:
             if number not in covering:
-                covering[number] = covered(selected[number], picture, at, fresh, lookback)
+                each = selected[number]
+                tail = None if each.range is None else picture.tail(each.selector, each.reach)
+                if tail is None:
+                    covering[number] = covered(each, picture, at, fresh, lookback)
+                else:
+                    covering[number] = covered_by(each, Extents.of_tail(tail), at - each.offset, fresh)
             return covering[number]
 
         def one(planned: Planned) -> Answer:
@@ -105,11 +115,64 @@ def _result(expression: Expression, frame: Frame) -> Result:
             return Scalar(frame.end, float(value[0]))
 
 
-class Picture:
-    """A storage read once: what was selected before is answered from memory."""
+Reading = tuple[tuple[Matcher, ...], int]
+"""The matchers of a selector, and its offset."""
 
-    def __init__(self, storage: Storage) -> None:
+
+class Ranges:
+    """What range selectors ask for at the instant itself: windows that all end there, or all at the same offset before it."""
+
+    def __init__(self, nodes: Iterable[RangeSelector]) -> None:
+        self.widest: dict[Reading, int] = {}
+        for node in nodes:
+            found = self.reading(node.selector)
+            reach = node.range
+            if found is not None and isinstance(reach, int) and reach > 0:
+                self.widest[found] = max(reach, self.widest.get(found, 0))
+
+    def reading(self, selector: Selector) -> Reading | None:
+        """Return what a selector reads; None where it looks at another time, or beyond its range."""
+        offset = selector.offset
+        if selector.at is not None or selector.extension is not None or not isinstance(offset, int):
+            return None
+        return selector.matchers, offset
+
+
+def _at_the_instant(expression: Expression) -> Iterator[RangeSelector]:
+    """Yield the range selectors that are not below a subquery."""
+    waiting = [expression]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, RangeSelector):
+            yield node
+        elif not isinstance(node, Subquery):
+            waiting.extend(children(node))
+
+
+@runtime_checkable
+class TrackingStorage(Storage, Protocol):
+    """A storage that knows from one instant to the next what windows are cut from."""
+
+    def track(self, matchers: Sequence[Matcher], offset: int, reach: int, end: int) -> Track | Block:
+        """Return a track that ends at `end` and reaches back `reach` (milliseconds) or further.
+
+        A block with the samples of that span where those are not worth a track.
+        """
+        ...
+
+
+class Picture:
+    """A storage read once: what was selected before is answered from memory.
+
+    Of the ranges planned for the instant `at`, the widest one of each selector is read, and the others are cut from it.
+    """
+
+    def __init__(self, storage: Storage, at: int, ranges: Ranges) -> None:
         self._storage = storage
+        self._at = at
+        self._ranges = ranges
+        self._tracks: dict[Reading, Track | None] = {}
+        self._tails: dict[tuple[Reading, int], Tail] = {}
         self._blocks: dict[tuple[tuple[Matcher, ...], int, int, bool], Block] = {}
 
     def select(self, matchers: Sequence[Matcher], start: int, end: int) -> Block:
@@ -128,13 +191,40 @@ class Picture:
             block = self._blocks[key] = latest(self._storage, matchers, start, end)
         return block
 
+    def tail(self, selector: Selector, reach: int) -> Tail | None:
+        """Return a selector's window of a width, cut from the widest one that is planned; None where none is."""
+        reading = self._ranges.reading(selector)
+        if reading is None or reach > self._ranges.widest.get(reading, 0):
+            return None
+        found = self._tails.get((reading, reach))
+        if found is None:
+            if reading not in self._tracks:
+                self._tracks[reading] = self._track(reading)
+            track = self._tracks[reading]
+            if track is None:
+                return None
+            found = self._tails[reading, reach] = track.tail(track.end - reach)
+        return found
+
+    def _track(self, reading: Reading) -> Track | None:
+        matchers, offset = reading
+        reach, end = self._ranges.widest[reading], self._at - offset
+        if isinstance(self._storage, TrackingStorage):
+            found = self._storage.track(matchers, offset, reach, end)
+            if isinstance(found, Track):
+                return found
+            self._blocks[matchers, end - reach, end, False] = found
+            return None
+        return Track.of(self.select(matchers, end - reach, end), end - reach, end)
+
 
 class _Sharing(Interpreter):
     """Evaluates the parts that were planned as shared once, at the instant of the plan (not within subqueries)."""
 
-    def __init__(self, shared: Mapping[int, int], times: Times) -> None:
+    def __init__(self, shared: Mapping[int, int], times: Times, picture: Picture) -> None:
         self._shared = shared
         self._times = times
+        self._picture = picture
         self._values: dict[int, Value | EvaluationError] = {}
         self._windows: dict[int, Windows] = {}
 
@@ -163,6 +253,15 @@ class _Sharing(Interpreter):
         if windows is None:
             windows = self._windows[number] = super().windows(node, frame)
         return windows
+
+    def tail(self, node: Expression, frame: Frame) -> Tail | None:
+        """Return a range vector as windows cut from the widest one of its selector."""
+        if frame.times is not self._times or not isinstance(node, RangeSelector) or not isinstance(node.range, int):
+            return None
+        tail = self._picture.tail(node.selector, node.range)
+        if tail is not None:
+            frame.bound(len(tail.track.series), 1, node.span)
+        return tail
 
     def _fresh(self, node: Expression, frame: Frame) -> Value:
         if isinstance(node, Selector) and node.extension is not Extension.SMOOTHED and frame.times is self._times:

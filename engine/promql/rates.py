@@ -3,38 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from engine.promql.block import Times, Values
 from engine.promql.extended import read_extended
-from engine.promql.frame import Frame, Function, Stretches
+from engine.promql.frame import Frame, Function, Reduction
+from engine.promql.quick import Sure, lost_in_resets
+from engine.promql.segments import Stretches
 from engine.promql.syntax import Call, RangeSelector, Type
-from engine.promql.values import Grid
+from engine.promql.track import Tail
+from engine.promql.values import Grid, Indexes
 
 CLOSE_TO_THE_EDGE = 1.1
 """Samples that end within so many average intervals of the window's edge are taken to go on to that edge."""
 
 
-def _function(reduction: Callable[[Stretches], Values]) -> Function:
+def _function(plain: Callable[[Stretches], Values], quick: Callable[[Tail], Sure] | None = None) -> Function:
+    reduction = Reduction(plain, quick)
+
     def compute(frame: Frame, node: Call) -> Grid:
-        return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
+        return frame.reduced(node.arguments[0], reduction, at_least=2).nameless(node.span)
 
     return Function((Type.RANGE,), Type.VECTOR, compute)
 
 
 def _between_edges(
-    reduction: Callable[[Stretches], Values], plain: Callable[[Stretches], Values], *, counter: bool
+    change: Callable[[Edges], Values], plain: Callable[[Stretches], Values], *, counter: bool
 ) -> Function:
     """Return the function that extrapolates to the edges, unless its range is anchored or smoothed: `plain`, then."""
+
+    def in_stretches(part: Stretches) -> Values:
+        return change(Edges.of_stretches(part, counter=counter))
+
+    def in_tail(tail: Tail) -> Sure:
+        return change(Edges.of_tail(tail, counter=counter)), None
+
+    reduction = Reduction(in_stretches, in_tail)
 
     def compute(frame: Frame, node: Call) -> Grid:
         argument = node.arguments[0]
         if isinstance(argument, RangeSelector) and argument.selector.extension is not None:
             return read_extended(argument, frame, counter=counter).reduce(frame, plain).nameless(node.span)
-        return frame.windows(argument).reduce(frame, reduction, at_least=2).nameless(node.span)
+        return frame.reduced(argument, reduction, at_least=2).nameless(node.span)
 
     return Function((Type.RANGE,), Type.VECTOR, compute)
+
+
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """What windows begin and end with: a value and a time (milliseconds) each, or one time for all.
+
+    `change` is what has been gained between, falls of a `counter` made good; `starts` and `ends` are the windows' own.
+    """
+
+    first: Values
+    change: Values
+    first_times: Times
+    last_times: Times
+    starts: Times
+    ends: Times
+    lengths: Indexes
+    counter: bool
+
+    @classmethod
+    def of_stretches(cls, part: Stretches, *, counter: bool) -> Edges:
+        """Return the edges of windows that stand one behind the other."""
+        change = part.last() - part.first()
+        if counter:
+            change = change + _lost_in_resets(part)
+        first, last = part.times[part.begins], part.times[part.begins + part.lengths - 1]
+        return cls(part.first(), change, first, last, part.starts, part.ends, part.lengths, counter)
+
+    @classmethod
+    def of_tail(cls, tail: Tail, *, counter: bool) -> Edges:
+        """Return the edges of windows that all end now."""
+        change = tail.last() - tail.first()
+        if counter:
+            change = change + lost_in_resets(tail)
+        starts, ends = np.array([tail.start]), np.array([tail.track.end])
+        return cls(tail.first(), change, tail.first_times(), tail.last_times(), starts, ends, tail.lengths, counter)
+
+    def seconds(self) -> Values:
+        """Return how long the windows are."""
+        return (self.ends - self.starts) / 1000.0
+
+    def stretched(self) -> Values:
+        """Return by how much to multiply the change between first and last sample, to extend it to the window's edges.
+
+        An edge further away than samples usually lie apart is approached by half such an interval only, and a counter is
+        not taken back to before it was zero.
+        """
+        sampled = (self.last_times - self.first_times) / 1000.0
+        apart = sampled / (self.lengths - 1)
+        to_start = (self.first_times - self.starts) / 1000.0
+        to_end = (self.ends - self.last_times) / 1000.0
+        to_start = np.where(to_start >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_start)
+        to_end = np.where(to_end >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_end)
+        if self.counter:
+            rises = (self.change > 0) & (self.first >= 0)
+            to_zero = np.where(rises, sampled * (self.first / np.where(rises, self.change, 1.0)), to_start)
+            to_start = np.where(to_zero < to_start, to_zero, to_start)
+        factor: Values = (sampled + to_start + to_end) / sampled
+        return factor
 
 
 def _plain_delta(part: Stretches) -> Values:
@@ -46,27 +118,16 @@ def _plain_increase(part: Stretches) -> Values:
 
 
 def _plain_rate(part: Stretches) -> Values:
-    return _plain_increase(part) / _seconds(part)
+    return _plain_increase(part) / ((part.ends - part.starts) / 1000.0)
 
 
-def _seconds(part: Stretches) -> Values:
-    return (part.ends - part.starts) / 1000.0
+def _change(edges: Edges) -> Values:
+    return edges.change * edges.stretched()
 
 
-def _increase(part: Stretches) -> Values:
-    change = part.last() - part.first() + _lost_in_resets(part)
-    return change * _stretched(part, change, counter=True)
-
-
-def _rate(part: Stretches) -> Values:
-    change = part.last() - part.first() + _lost_in_resets(part)
+def _rate(edges: Edges) -> Values:
     # in this order: Prometheus rounds in it, too
-    return change * (_stretched(part, change, counter=True) / _seconds(part))
-
-
-def _delta(part: Stretches) -> Values:
-    change = part.last() - part.first()
-    return change * _stretched(part, change, counter=False)
+    return edges.change * (edges.stretched() / edges.seconds())
 
 
 def _lost_in_resets(part: Stretches) -> Values:
@@ -74,27 +135,6 @@ def _lost_in_resets(part: Stretches) -> Values:
     fallen = np.concatenate(([0.0], np.where(part.values[1:] < part.values[:-1], part.values[:-1], 0.0)))
     fallen[part.begins] = 0.0
     return part.total(fallen)
-
-
-def _stretched(part: Stretches, change: Values, *, counter: bool) -> Values:
-    """Return by how much to multiply the `change` between first and last sample, to extend it to the window's edges.
-
-    An edge further away than samples usually lie apart is approached by half such an interval only, and a counter is
-    not taken back to before it was zero.
-    """
-    first, last = part.times[part.begins], part.times[part.begins + part.lengths - 1]
-    sampled = (last - first) / 1000.0
-    apart = sampled / (part.lengths - 1)
-    to_start = (first - part.starts) / 1000.0
-    to_end = (part.ends - last) / 1000.0
-    to_start = np.where(to_start >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_start)
-    to_end = np.where(to_end >= apart * CLOSE_TO_THE_EDGE, apart / 2, to_end)
-    if counter:
-        rises = (change > 0) & (part.first() >= 0)
-        to_zero = np.where(rises, sampled * (part.first() / np.where(rises, change, 1.0)), to_start)
-        to_start = np.where(to_zero < to_start, to_zero, to_start)
-    factor: Values = (sampled + to_start + to_end) / sampled
-    return factor
 
 
 def _last_two(part: Stretches) -> tuple[Values, Values, Values]:
@@ -111,6 +151,16 @@ def _instant_delta(part: Stretches) -> Values:
 def _instant_rate(part: Stretches) -> Values:
     before, after, seconds = _last_two(part)
     return np.where(after < before, after, after - before) / seconds
+
+
+def _quick_delta(tail: Tail) -> Sure:
+    return tail.last() - tail.last(1), None
+
+
+def _quick_rate(tail: Tail) -> Sure:
+    before, after = tail.last(1), tail.last()
+    seconds = (tail.last_times() - tail.last_times(1)) / 1000.0
+    return np.where(after < before, after, after - before) / seconds, None
 
 
 def regression(part: Stretches) -> tuple[Values, Values, Values]:
@@ -161,15 +211,15 @@ def _predict(frame: Frame, node: Call) -> Grid:
         slope, now = _line_of_sums(part, part.instants)
         return np.where(np.isfinite(level), predicted, now + slope * ahead[part.columns])
 
-    return frame.windows(node.arguments[0]).reduce(frame, reduction, at_least=2).nameless(node.span)
+    return frame.reduced(node.arguments[0], Reduction(reduction), at_least=2).nameless(node.span)
 
 
 FUNCTIONS: Mapping[str, Function] = {
     "rate": _between_edges(_rate, _plain_rate, counter=True),
-    "increase": _between_edges(_increase, _plain_increase, counter=True),
-    "delta": _between_edges(_delta, _plain_delta, counter=False),
-    "irate": _function(_instant_rate),
-    "idelta": _function(_instant_delta),
+    "increase": _between_edges(_change, _plain_increase, counter=True),
+    "delta": _between_edges(_change, _plain_delta, counter=False),
+    "irate": _function(_instant_rate, _quick_rate),
+    "idelta": _function(_instant_delta, _quick_delta),
     "deriv": _function(_slope),
     "predict_linear": Function((Type.RANGE, Type.SCALAR), Type.VECTOR, _predict),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.promql.block import Values
+from engine.promql.block import Times, Values
 from engine.promql.values import Indexes
 
 FEW_SEGMENTS = 64
@@ -48,6 +48,22 @@ class Segments:
     def replace(self, values: Values) -> Segments:
         """Return the same stretches of other values."""
         return Segments(values, self.begins, self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches(Segments):
+    """The samples in the windows of a range vector, where a window has any.
+
+    Window i belongs to the series in row `rows[i]` and to the instant in column `columns[i]`. Times are milliseconds;
+    a window reaches from `starts[i]` (exclusive) to `ends[i]` (inclusive); `instants[i]` is when it is looked at.
+    """
+
+    times: Times
+    rows: Indexes
+    columns: Indexes
+    starts: Times
+    ends: Times
+    instants: Times
 
 
 def segments_of(values: Values, lengths: Indexes) -> Segments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,15 @@ def distinct(series: tuple[Labels, ...]) -> bool:
 def without_metadata(series: tuple[Labels, ...]) -> tuple[Labels, ...]:
     """Return the series without what says what they are."""
     return tuple(map(drop_metadata, series))
+
+
+def those(series: tuple[Labels, ...], holds: Mask) -> tuple[Labels, ...]:
+    """Return the series for which it holds; while that does not change, the identical tuple."""
+    return KEPT.get(("those", holds.tobytes()), partial(_those, np.flatnonzero(holds)), series)
+
+
+def _those(rows: Indexes, series: tuple[Labels, ...]) -> tuple[Labels, ...]:
+    return tuple(series[row] for row in rows.tolist())
 
 
 def joined(first: Grid, second: Grid) -> Grid:

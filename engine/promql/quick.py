@@ -1,0 +1,129 @@
+"""Reductions of windows that all end now: each asks a fold, which has looked at every sample once.
+
+Each returns a number for each series and for which of them it may be wrong by more than rounding, None where for none: where
+samples are no numbers or so great that the order of adding decides what overflows, and where numbers cancel out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from engine.promql.block import Values
+from engine.promql.folds import Extreme, Moments, Steps, Total, folded
+from engine.promql.track import Tail
+from engine.promql.values import Mask
+
+Sure = tuple[Values, Mask | None]
+"""A number for each series, and for which of them it is not sure."""
+NARROW: Final = 1e-8
+"""A variance that is smaller than this share of the squared distance from where it is measured has lost digits."""
+
+TOTAL: Final = Total()
+LEAST: Final = Extreme(np.fmin)
+GREATEST: Final = Extreme(np.fmax)
+MOMENTS: Final = Moments()
+
+
+def _changed(before: Values, after: Values) -> Values:
+    different: Mask = (before != after) & ~(np.isnan(before) & np.isnan(after))
+    return different.astype(np.float64)
+
+
+def _fell(before: Values, after: Values) -> Values:
+    return (after < before).astype(np.float64)
+
+
+def _lost(before: Values, after: Values) -> Values:
+    return np.where(after < before, before, 0.0)
+
+
+CHANGES: Final = Steps(_changed)
+RESETS: Final = Steps(_fell)
+LOST: Final = Steps(_lost)
+
+
+def summed(tail: Tail) -> Sure:
+    """Return the sum of each window."""
+    total, lost = folded(tail, TOTAL)
+    return total + lost, tail.track.wild(tail.low)
+
+
+def mean(tail: Tail) -> Sure:
+    """Return the mean of each window."""
+    total, lost = folded(tail, TOTAL)
+    counts = tail.counts()
+    return total / counts + lost / counts, tail.track.wild(tail.low)
+
+
+def minimum(tail: Tail) -> Sure:
+    """Return the least value of each window."""
+    return folded(tail, LEAST)[0], None
+
+
+def maximum(tail: Tail) -> Sure:
+    """Return the greatest value of each window."""
+    return folded(tail, GREATEST)[0], None
+
+
+def variance(tail: Tail) -> Sure:
+    """Return the population variance of each window."""
+    middle, squares = folded(tail, MOMENTS)
+    found = squares / tail.lengths
+    unsure: Mask = found < NARROW * middle * middle
+    wild = tail.track.wild(tail.low)
+    if wild is not None:
+        unsure |= wild
+    return found, unsure if unsure.any() else None
+
+
+def deviation(tail: Tail) -> Sure:
+    """Return the population standard deviation of each window."""
+    found, unsure = variance(tail)
+    return np.sqrt(found), unsure
+
+
+def changes(tail: Tail) -> Sure:
+    """Count how often the value changes within each window."""
+    return folded(tail, CHANGES)[0], None
+
+
+def resets(tail: Tail) -> Sure:
+    """Count how often the value falls within each window."""
+    return folded(tail, RESETS)[0], None
+
+
+def lost_in_resets(tail: Tail) -> Values:
+    """Return what a counter had reached before each fall."""
+    return folded(tail, LOST)[0]
+
+
+def count(tail: Tail) -> Sure:
+    """Return how many samples each window has."""
+    return tail.counts(), None
+
+
+def present(tail: Tail) -> Sure:
+    """Return 1 for each window."""
+    return np.ones(tail.track.size), None
+
+
+def first(tail: Tail) -> Sure:
+    """Return the first value of each window."""
+    return tail.first(), None
+
+
+def last(tail: Tail) -> Sure:
+    """Return the last value of each window."""
+    return tail.last(), None
+
+
+def time_of_first(tail: Tail) -> Sure:
+    """Return when the first sample of each window is from, in seconds."""
+    return tail.first_times() / 1000.0, None
+
+
+def time_of_last(tail: Tail) -> Sure:
+    """Return when the last sample of each window is from, in seconds."""
+    return tail.last_times() / 1000.0, None
