@@ -130,12 +130,13 @@ class Controller:
             prepare=declared.prepare,
             reports=reports or {},
             jump=self.jump(now, declared.catalog.limits.interval),
+            ahead=self.clock.now() - self.clock.wall(),
             automatic=self.automatic,
         )
         return Look(standing, scene, plan(scene, standing))
 
     def standing(self, now: float) -> Standing:
-        """Return what stands in the record, the ends of pauses told in steady time.
+        """Return what stands in the record, the ends of pauses and silences told in steady time.
 
         People end a pause by the wall clock. Where that was set back, a pause of half an hour would have ended before it
         began; where it was set forward, a pause lasts longer than was said rather than shorter.
@@ -145,7 +146,8 @@ class Controller:
         pauses = tuple(
             pause if pause.until is None else replace(pause, until=pause.until + behind) for pause in standing.pauses
         )
-        return replace(standing, pauses=pauses)
+        silences = tuple(replace(silence, until=silence.until + behind) for silence in standing.silences)
+        return replace(standing, pauses=pauses, silences=silences)
 
     def answer(self, queries: Sequence[Query], now: float) -> dict[str, Answer]:
         """Return the answers by the text of their expressions."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.core.guards import ESCALATE, GUARDS, Case, hold
+from engine.core.case import Case, hold
+from engine.core.guards import ESCALATE, GUARDS
 from engine.core.identity import identify
 from engine.model.decision import Decision, Escalate, Hold, Preparation, Run, Verdict
 from engine.model.execution import Execution

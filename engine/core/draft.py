@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from engine.core.case import Case
 from engine.core.decide import Prepare
 from engine.core.detect import Answers
-from engine.core.guards import Case
 from engine.model.decision import Change
 from engine.model.execution import Execution, PlannedStep, Report
 from engine.model.incident import Alert, Incident
@@ -28,6 +28,8 @@ class Scene:
     prepare: Prepare
     reports: Mapping[str, Report] = field(default_factory=dict)
     jump: float = 0.0
+    ahead: float = 0.0
+    """By how many seconds the steady clock is ahead of the wall's."""
     automatic: bool = True
     """False: only what operators asked for is begun; what runs is followed to its end."""
 
@@ -83,6 +85,7 @@ def case_for(
         answers=scene.answers,
         now=scene.now,
         jump=scene.jump,
+        ahead=scene.ahead,
         operator=operator,
     )
 

@@ -3,92 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from engine.core.detect import Answers
+from engine.core.case import DAY, HOUR, Case, Guard, allow, hold
 from engine.core.lifecycle import unproved
+from engine.core.room import cooldown, grace, max_attempts, max_concurrent, max_per_hour, serial
+from engine.core.trust import approval, mode, pause, silence, window
 from engine.model.decision import Verdict
-from engine.model.execution import PlannedStep
-from engine.model.incident import Alert, AlertState, Attempt, Incident, IncidentState, Outcome
-from engine.model.runbook import Catalog, Mode, Remedy, Runbook, Scope
+from engine.model.incident import AlertState, Attempt, IncidentState
+from engine.model.runbook import Scope
 from engine.model.standing import Standing
-from engine.model.target import Fleet, Target
+from engine.model.target import Target
 from engine.model.truth import Truth
 
-DAY, HOUR = 86400.0, 3600.0
-SCRAPED, PROBED = "up", "probe_success"
-"""What `min_healthy` asks of every member of a group."""
+__all__ = ["DAY", "ESCALATE", "GUARDS", "HOUR", "Case", "allow", "hold"]
 
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """Everything a guard may look at when one remedy of one runbook is to start for one incident now."""
-
-    runbook: Runbook
-    remedy: Remedy
-    steps: tuple[PlannedStep, ...]
-    incident: Incident
-    target: Target
-    alert: Alert | None
-    standing: Standing
-    catalog: Catalog
-    fleet: Fleet
-    answers: Answers
-    now: float
-    jump: float = 0.0
-    """By how many seconds the wall clock left the steady one since the last tick."""
-    operator: str | None = None
-
-    @property
-    def hosts(self) -> frozenset[str]:
-        """Return every host the remedy would touch."""
-        return frozenset({self.target.name}.union(*(step.hosts for step in self.steps)))
-
-    @property
-    def attempts(self) -> tuple[Attempt, ...]:
-        """Return the attempts of this runbook in the last 24 hours, on whatever target."""
-        return tuple(
-            attempt
-            for attempt in self.standing.attempts
-            if attempt.runbook == self.runbook.name and self.now - attempt.started_at < DAY
-        )
-
-
-def allow(guard: str, sentence: str) -> Verdict:
-    """Return the verdict of a guard that has no objection."""
-    return Verdict(guard, allowed=True, code="ok", sentence=sentence)
-
-
-def hold(guard: str, code: str, sentence: str, until: float | None = None) -> Verdict:
-    """Return the verdict of a guard that objects."""
-    return Verdict(guard, allowed=False, code=code, sentence=sentence, until=until)
-
-
-def mode(case: Case) -> Verdict:
-    """The trust ladder: shadow and approve never act by themselves; an operator's hand may."""
-    if case.operator is not None:
-        return allow("mode", f"asked for by {case.operator}")
-    match case.runbook.mode:
-        case Mode.SHADOW:
-            return hold(
-                "mode", "shadow", f"runbook {case.runbook.name} is in shadow: it would have run {case.remedy.name!r}"
-            )
-        case Mode.APPROVE:
-            return hold(
-                "mode", "held_for_approval", f"runbook {case.runbook.name} asks a human before {case.remedy.name!r}"
-            )
-        case Mode.AUTO:
-            return allow("mode", "mode is auto")
-
-
-def destructive(case: Case) -> Verdict:
-    """What can lose data or service needs a human."""
-    if not case.remedy.destructive:
-        return allow("destructive", "the remedy is not destructive")
-    if case.operator is not None:
-        return allow("destructive", f"destructive, asked for by {case.operator}")
-    return hold("destructive", "held_for_approval", f"{case.remedy.name!r} is destructive and needs approval")
+SCRAPED, PROBED, DRAINED = "up", "probe_success", "mendbook_drained"
+"""What `min_healthy` asks of every member of a group; the last may be a host variable, too."""
 
 
 def signal(case: Case) -> Verdict:
@@ -118,14 +48,6 @@ def clock(case: Case) -> Verdict:
     if abs(case.jump) > case.catalog.limits.interval:
         return hold("clock", "clock_jumped", f"the wall clock jumped by {case.jump:+.0f}s, more than one interval")
     return allow("clock", "the clock is steady")
-
-
-def pause(case: Case) -> Verdict:
-    """Who paused automation, why and until when; a pause of any host that is touched counts."""
-    for stop in case.standing.pauses:
-        if any(stop.covers(case.runbook.name, host, case.now) for host in case.hosts):
-            return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
-    return allow("pause", "nothing is paused")
 
 
 def protected(case: Case) -> Verdict:
@@ -216,64 +138,6 @@ def troubled(standing: Standing) -> frozenset[str]:
     )
 
 
-def cooldown(case: Case) -> Verdict:
-    """Time to settle between two incidents of a target; the next rung of the same incident does not wait for it.
-
-    An incident that came back after it was resolved waits like a new one.
-    """
-    wait = case.runbook.guards.cooldown
-    earlier = [
-        attempt.ended_at or attempt.started_at
-        for attempt in case.attempts
-        if attempt.target == case.target.name
-        and (attempt.incident != case.incident.id or case.incident.rung == 0 or attempt.outcome is Outcome.RESOLVED)
-    ]
-    if earlier and case.now < max(earlier) + wait:
-        until = max(earlier) + wait
-        return hold(
-            "cooldown", "cooldown", f"last attempt {case.now - max(earlier):.0f}s ago, cooldown is {wait:.0f}s", until
-        )
-    return allow("cooldown", f"cooldown of {wait:.0f}s is over" if wait else "no cooldown")
-
-
-def max_attempts(case: Case) -> Verdict:
-    """Attempts count per target and runbook over 24 hours, whatever the incident."""
-    count = sum(attempt.target == case.target.name for attempt in case.attempts)
-    limit = case.runbook.guards.max_attempts
-    if count >= limit:
-        return hold("max_attempts", "max_attempts", f"{count} attempts on {case.target.name} in 24h, at most {limit}")
-    return allow("max_attempts", f"{count} of {limit} attempts in 24h")
-
-
-def max_per_hour(case: Case) -> Verdict:
-    """Across all targets."""
-    limit = case.runbook.guards.max_per_hour
-    recent = sorted(attempt.started_at for attempt in case.attempts if case.now - attempt.started_at < HOUR)
-    if limit is not None and len(recent) >= limit:
-        return hold(
-            "max_per_hour",
-            "max_per_hour",
-            f"{len(recent)} attempts in the last hour, at most {limit}",
-            recent[-limit] + HOUR if limit else None,
-        )
-    return allow("max_per_hour", f"{len(recent)} of {'any' if limit is None else limit} attempts this hour")
-
-
-def max_concurrent(case: Case) -> Verdict:
-    """The engine's limit and the runbook's."""
-    active = case.standing.executions
-    limit = case.catalog.limits.max_concurrent
-    if len(active) >= limit:
-        return hold("max_concurrent", "max_concurrent", f"{len(active)} executions run, at most {limit}")
-    own = sum(execution.runbook == case.runbook.name for execution in active)
-    own_limit = case.runbook.guards.max_concurrent
-    if own_limit is not None and own >= own_limit:
-        return hold(
-            "max_concurrent", "max_concurrent", f"{own} executions of {case.runbook.name} run, at most {own_limit}"
-        )
-    return allow("max_concurrent", f"{len(active)} of {limit} executions run")
-
-
 def min_healthy(case: Case) -> Verdict:
     """Enough members of the group stay healthy while the target is worked on; unknown counts as down."""
     rule = case.runbook.guards.min_healthy
@@ -294,7 +158,7 @@ def min_healthy(case: Case) -> Verdict:
 
 
 def healthy(member: Target, case: Case) -> bool:
-    """Return whether a member has fresh data, a passing probe where it is probed, and no incident or lock."""
+    """Return whether a member has fresh data, a passing probe where it is probed, and no incident, lock or drain."""
     scraped, probed = case.answers.get(SCRAPED), case.answers.get(PROBED)
     if scraped is None or scraped.truth(member.instances) is not Truth.TRUE:
         return False
@@ -304,9 +168,17 @@ def healthy(member: Target, case: Case) -> bool:
         return False
     if probed is not None and any(sample.value != 1 for sample in probed.about(member.instances)):
         return False
-    if any(lock.target == member.name for lock in case.standing.locks):
+    if drained(member, case) or any(lock.target == member.name for lock in case.standing.locks):
         return False
     return not any(incident.target == member.name and incident.state.live for incident in case.standing.incidents)
+
+
+def drained(member: Target, case: Case) -> bool:
+    """Return whether a member is known to be out of service on purpose: by a host variable, or a metric above 0."""
+    if member.variables.get(DRAINED, "").lower() in ("true", "yes", "1"):
+        return True
+    known = case.answers.get(DRAINED)
+    return known is not None and any(sample.value > 0 for sample in known.about(member.instances))
 
 
 def require(case: Case) -> Verdict:
@@ -335,22 +207,35 @@ def canaries(case: Case) -> Verdict:
 
 
 def common_cause(case: Case) -> Verdict:
-    """The same fault on a new target right after a remedy: what was healed is not what is wrong. Stop."""
+    """The same fault on a new target right after a remedy: what was healed is not what is wrong. Stop.
+
+    The same fault is one of the same resource, whichever runbook saw to it; right after is from the end of its run, verified
+    or not, until `verify.within` after the attempt's end.
+    """
     if case.operator is not None:
         return allow("common_cause", f"asked for by {case.operator}")
-    window = case.runbook.verify.within
-    for attempt in case.attempts:
-        after = case.incident.opened_at - (attempt.ended_at or attempt.started_at)
-        if attempt.target != case.target.name and attempt.ended_at is not None and 0 <= after < window:
+    resource, patience = case.runbook.localize.resource, case.runbook.verify.within
+    same = {case.runbook.name} | {each.name for each in case.catalog.runbooks if each.localize.resource == resource}
+    for attempt in case.standing.attempts:
+        if attempt.runbook not in same or attempt.target == case.target.name or case.now - attempt.started_at >= DAY:
+            continue
+        ended = ran_until(attempt)
+        if ended is None:
+            continue
+        after = case.incident.opened_at - ended
+        if after >= 0 and case.incident.opened_at - (attempt.ended_at or case.incident.opened_at) < patience:
             return hold(
                 "common_cause",
                 "common_cause",
-                f"{case.runbook.name} ended on {attempt.target} {after:.0f}s before the same fault began on {case.target.name}",
+                f"{attempt.runbook} ran on {attempt.target} until {after:.0f}s before the same fault ({resource}) began on {case.target.name}",
             )
-    return allow("common_cause", "no remedy of this runbook just before on another target")
+    return allow("common_cause", f"no remedy for {resource} just before on another target")
 
 
-Guard = Callable[[Case], Verdict]
+def ran_until(attempt: Attempt) -> float | None:
+    """Return when the run of an attempt ended, None while it goes on."""
+    return attempt.ended_at if attempt.ran_until is None else attempt.ran_until
+
 
 GUARDS: tuple[Guard, ...] = (
     signal,
@@ -362,9 +247,12 @@ GUARDS: tuple[Guard, ...] = (
     protected,
     storm,
     common_cause,
+    grace,
     pause,
+    silence,
     mode,
-    destructive,
+    window,
+    approval,
     locks,
     escalated,
     require,
@@ -373,6 +261,7 @@ GUARDS: tuple[Guard, ...] = (
     max_attempts,
     max_per_hour,
     max_concurrent,
+    serial,
 )
 """In the order in which people ask: is it true, is it safe, is it wanted, is there room."""
 

@@ -23,7 +23,7 @@ from engine.model.incident import (
     Progress,
 )
 from engine.model.runbook import Value
-from engine.model.standing import Standing
+from engine.model.standing import Request, Standing
 
 
 def open_incident(fault: Fault, alerts: tuple[Alert, ...], now: float) -> Change:
@@ -59,6 +59,8 @@ def reopen(incident: Incident, fault: Fault, now: float) -> Change:
         reopened=incident.reopened + 1,
         code="",
         changed_at=now,
+        proposal=None,
+        approved=None,
     )
     entry = Entry(
         "fault", f"incident {incident.id} reopened: the fault came back", incident.id, incident.target, code="reopened"
@@ -132,6 +134,7 @@ def begin(
         execution=execution.id,
         started_at=now,
         target=incident.target,
+        hosts=execution.targets,
     )
     running = replace(
         incident,
@@ -142,6 +145,8 @@ def begin(
         reason=f"{execution.remedy} ({execution.id})",
         changed_at=now,
         progress=Progress(),
+        proposal=None,
+        approved=None,
     )
     entry = decision_entry(
         running, "run", f"Run: {execution.remedy!r} of {runbook} on {', '.join(sorted(execution.targets))}", verdicts
@@ -160,7 +165,20 @@ def begin(
 
 def decision_entry(incident: Incident, code: str, sentence: str, verdicts: tuple[Verdict, ...]) -> Entry:
     """Return the line of a decision with every guard's verdict."""
-    data: tuple[Value, ...] = tuple(
+    return Entry(
+        "decision",
+        sentence,
+        incident.id,
+        incident.target,
+        incident.runbook,
+        code,
+        {"verdicts": verdict_rows(verdicts)},
+    )
+
+
+def verdict_rows(verdicts: tuple[Verdict, ...]) -> tuple[Value, ...]:
+    """Return what each guard said as plain values."""
+    return tuple(
         {
             "guard": verdict.guard,
             "allowed": verdict.allowed,
@@ -170,7 +188,15 @@ def decision_entry(incident: Incident, code: str, sentence: str, verdicts: tuple
         }
         for verdict in verdicts
     )
-    return Entry("decision", sentence, incident.id, incident.target, incident.runbook, code, {"verdicts": data})
+
+
+def said(request: Request, sentence: str, incident: Incident | None = None) -> Entry:
+    """Return the line that records who asked for what, and why."""
+    why = f": {request.reason}" if request.reason else ""
+    return Entry(
+        "operator", f"{request.by} {sentence}{why}", incident.id if incident else None,
+        incident.target if incident else None, code=request.kind, data={"request": request.id},
+    )  # fmt: skip
 
 
 def held_by(owner: str, standing: Standing) -> frozenset[str]:
@@ -194,6 +220,8 @@ def escalate(
         reason=reason,
         changed_at=now,
         progress=Progress(judged_at=now),
+        proposal=None,
+        approved=None,
     )
     taken = {lock.target for lock in standing.locks}
     return Change(
@@ -212,7 +240,7 @@ def finish(incident: Incident, execution: Execution, report: Report, standing: S
     entry = execution_entry(ended, report)
     attempt = incident.attempt
     if attempt is not None:
-        attempt = replace(attempt, unproved=not report.contained)
+        attempt = replace(attempt, unproved=not report.contained, ran_until=now)
     incident = replace(incident, attempt=attempt, changed_at=now)
     change = Change(version=0, at=now, execution=ended, entries=(entry,))
     if not report.contained:
@@ -287,7 +315,16 @@ def settle(incident: Incident, outcome: Outcome, now: float) -> Incident:
 
 def climb(incident: Incident, now: float) -> Incident:
     """Go to the next rung of the ladder."""
-    return replace(incident, state=IncidentState.OPEN, rung=incident.rung + 1, code="", reason="", changed_at=now)
+    return replace(
+        incident,
+        state=IncidentState.OPEN,
+        rung=incident.rung + 1,
+        code="",
+        reason="",
+        changed_at=now,
+        proposal=None,
+        approved=None,
+    )
 
 
 def resolve(incident: Incident, sentence: str, standing: Standing, now: float) -> Change:
@@ -325,7 +362,8 @@ def self_heal(incident: Incident, sentence: str, standing: Standing, now: float)
 def close(incident: Incident, entries: tuple[Entry, ...], standing: Standing, now: float) -> Change:
     """Return the change that ends an incident and releases what it held; what is not proved ended stays locked."""
     unlock = frozenset[str]() if unproved(incident, standing) else held_by(incident.id, standing)
-    return Change(version=0, at=now, incident=incident, entries=entries, unlock=unlock)
+    over = replace(incident, proposal=None, approved=None)
+    return Change(version=0, at=now, incident=over, entries=entries, unlock=unlock)
 
 
 def unproved(incident: Incident, standing: Standing) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from engine.core.guards import PROBED, SCRAPED
+from engine.core.guards import DRAINED, PROBED, SCRAPED
 from engine.model.incident import Alert, AlertState, Incident, IncidentState
 from engine.model.runbook import Catalog, Runbook
 from engine.model.standing import Standing
@@ -50,6 +50,7 @@ def needs_of(runbook: Runbook) -> Iterator[str]:
     if runbook.guards.min_healthy is not None:
         yield SCRAPED
         yield PROBED
+        yield DRAINED
 
 
 def variant_for(incident: Incident, catalog: Catalog) -> Runbook | None:

@@ -1,4 +1,4 @@
-"""What operators ask of the engine: run, cancel, close, acknowledge, hand back, accept a smaller inventory."""
+"""What operators ask of the engine: run, cancel, approve, deny, close, acknowledge, hand back, accept a smaller inventory."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import json
 from dataclasses import replace
 
 from engine.core import lifecycle
+from engine.core.approvals import approve, deny
 from engine.core.decide import decide
 from engine.core.draft import Draft, Scene, case_for
 from engine.core.identity import identify
+from engine.core.lifecycle import said
+from engine.core.localize import Findings
+from engine.core.orders import already, rehearsal, run_plan
 from engine.model.decision import Cancel, Change, Entry, Escalate, Hold, Run, Start
 from engine.model.execution import Execution
 from engine.model.incident import Incident, IncidentState, Outcome
@@ -17,32 +21,52 @@ from engine.model.standing import Request, Standing
 from engine.model.target import Target
 
 
-def answer_request(request: Request, scene: Scene, draft: Draft) -> None:
+def answer_request(request: Request, scene: Scene, findings: Findings, draft: Draft) -> None:
     """Do what was asked, or say why not; the request is finished either way, in the last change it causes."""
     before = len(draft.changes)
     match request.kind:
         case "run":
             results = [run_on(name, request, scene, draft) for name in request.targets]
+        case "run_plan":
+            results = run_plan(request, scene, findings, draft)
+        case "approve":
+            results = [approve(request, scene, findings, draft)]
+        case "deny":
+            results = [deny(request, scene, draft)]
         case "cancel":
             results = [cancel(request, scene, draft)]
         case "close" | "acknowledge" | "hand_back":
             results = [attend(request, scene, draft)]
         case "accept_inventory":
-            results = [{"accepted": len(scene.fleet)}]
-            draft.add(Change(0, scene.now, (said(request, "accepted the inventory as it is"),),
-                             fleet=frozenset(target.name for target in scene.fleet)))  # fmt: skip
+            results = [accept_inventory(request, scene, draft)]
         case other:
             results = [{"refused": [f"unknown request {other!r}"]}]
     draft.finish(request.id, json.dumps(results), scene.now, before)
 
 
-def said(request: Request, sentence: str, incident: Incident | None = None) -> Entry:
-    """Return the line that records who asked for what, and why."""
-    why = f": {request.reason}" if request.reason else ""
-    return Entry(
-        "operator", f"{request.by} {sentence}{why}", incident.id if incident else None,
-        incident.target if incident else None, code=request.kind, data={"request": request.id},
-    )  # fmt: skip
+def accept_inventory(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
+    """Take the inventory as it is; incidents of hosts that left it on purpose end as unknown, since nobody can look any more."""
+    names = frozenset(target.name for target in scene.fleet)
+    draft.add(Change(0, scene.now, (said(request, "accepted the inventory as it is"),), fleet=names))
+    gone = [
+        incident
+        for incident in draft.standing.incidents
+        if incident.state.live
+        and incident.state is not IncidentState.REMEDIATING  # what runs there is followed to its end first
+        and incident.resource != "storm"
+        and incident.target not in names
+    ]
+    why = f"{request.by}: {request.reason}" if request.reason else request.by
+    for incident in gone:
+        closed = replace(
+            lifecycle.settle(incident, Outcome.UNKNOWN, scene.now)
+            if incident.state is IncidentState.VERIFYING
+            else incident,
+            state=IncidentState.RESOLVED, outcome=Outcome.UNKNOWN, ended_at=scene.now, changed_at=scene.now, code="left",
+            reason=f"{incident.target} left the inventory, which was accepted by {why}; not measured",
+        )  # fmt: skip
+        draft.add(lifecycle.close(closed, (lifecycle.outcome_entry(closed),), draft.standing, scene.now))
+    return {"accepted": len(names), "closed": [incident.id for incident in gone]}
 
 
 def refused(
@@ -120,26 +144,6 @@ def incident_for(request: Request, runbook: Runbook, target: Target, scene: Scen
         triggered_by=request.by,
         request=request.id,
     )
-
-
-def already(request: Request, target: Target, standing: Standing) -> dict[str, object] | None:
-    """Return what the request came to on this target before its answer was lost; None when nothing was begun.
-
-    An incident carries a request only from the commit that began its run, whatever became of it since.
-    """
-    for incident in standing.incidents:
-        if incident.request == request.id and incident.target == target.name:
-            execution = incident.attempt.execution if incident.attempt is not None else ""
-            return {"target": target.name, "incident": incident.id, "execution": execution}
-    name = rehearsal(request, target.name)
-    if any(execution.id == name for execution in standing.executions):
-        return {"target": target.name, "execution": name, "check": True}
-    return None
-
-
-def rehearsal(request: Request, target: str) -> str:
-    """Return the name of the check run that a request asks for."""
-    return identify("run", request.id, target)
 
 
 def rehearse(request: Request, execution: Execution, scene: Scene, draft: Draft) -> dict[str, object]:

@@ -32,9 +32,30 @@ def look_again(scene: Scene, standing: Standing, name: str) -> Change | None:
         case IncidentState.ESCALATED:
             return recover(scene, standing, incident)
         case IncidentState.RESOLVED | IncidentState.SELF_HEALED:
-            if not incident.trigger_cleared and cleared(scene, incident):
+            over = calm(scene, standing) if incident.key == STORM else cleared(scene, incident)
+            if not incident.trigger_cleared and over:
                 return Change(version=0, at=scene.now, incident=replace(incident, trigger_cleared=True))
     return None
+
+
+def calm(scene: Scene, standing: Standing) -> bool:
+    """Return whether no more targets are in trouble than the storm limit allows."""
+    return len(troubled(standing)) <= scene.catalog.limits.storm
+
+
+def remind(incident: Incident, scene: Scene) -> Change | None:
+    """Say again that an escalated incident waits for a human, once every so often until one acknowledges it."""
+    if incident.state is not IncidentState.ESCALATED or incident.acknowledged_by is not None:
+        return None
+    if scene.now - max(incident.changed_at, incident.reminded_at) < scene.catalog.limits.remind:
+        return None
+    waited = (scene.now - incident.changed_at) / 3600
+    what = f"{incident.id} ({incident.resource} of {incident.target})"
+    entry = Entry(
+        "reminder", f"{what} has waited for a human for {waited:.1f}h: {incident.reason}", incident.id, incident.target,
+        incident.runbook, "reminder", {"waited": scene.now - incident.changed_at, "escalated": incident.code},
+    )  # fmt: skip
+    return Change(version=0, at=scene.now, incident=replace(incident, reminded_at=scene.now), entries=(entry,))
 
 
 def judge(scene: Scene, standing: Standing, incident: Incident) -> Change:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from engine.core.detect import detect
 from engine.core.draft import Scene
-from engine.core.plan import see
+from engine.core.see import see
 from engine.model.incident import Alert, AlertState
 from engine.model.labels import Batch, Labels
 from engine.model.runbook import Catalog, Localization, Runbook, Trigger, Verify

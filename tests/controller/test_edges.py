@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine.controller import Declared
-from engine.core.plan import join
+from engine.core.meet import join
 from engine.model.decision import Preparation
 from engine.model.execution import ExecutionState
 from engine.model.incident import Alert, AlertState, Incident, IncidentState, Outcome

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
+from engine.core.case import Case
 from engine.core.draft import Scene
-from engine.core.guards import Case
 from engine.model.execution import Execution, PlannedStep
 from engine.model.incident import Alert, AlertState, Attempt, Incident, IncidentState, Outcome
 from engine.model.labels import Labels, Sample
@@ -92,14 +93,7 @@ def case_of(
     incident = incident or incident_of("web-0")
     standing = standing or Standing()
     mine = (incident, *(each for each in standing.incidents if each.id != incident.id))
-    standing = Standing(
-        incidents=mine,
-        attempts=standing.attempts,
-        executions=standing.executions,
-        locks=standing.locks,
-        pauses=standing.pauses,
-        fleet=standing.fleet,
-    )
+    standing = replace(standing, incidents=mine)
     return Case(
         runbook=book,
         remedy=book.remedies[0],

@@ -12,8 +12,8 @@ from engine.core import guards
 from engine.core.decide import choose, decide
 from engine.model.decision import Decision, Escalate, Hold, Run
 from engine.model.incident import AlertState, IncidentState, Outcome
-from engine.model.runbook import Catalog, Condition, Guards, Limits, Localization, MinHealthy, Mode
-from engine.model.standing import Lock, Pause, Standing
+from engine.model.runbook import Catalog, Condition, Guards, Hours, Limits, Localization, MinHealthy, Mode, Window
+from engine.model.standing import Lock, Pause, Silence, Standing
 from engine.model.truth import Answer, Query
 from tests.core.cases_of import (
     NOW,
@@ -285,14 +285,17 @@ def test_an_operator_passes_what_asks_for_trust_and_nothing_that_keeps_the_fleet
         mode=Mode.SHADOW,
         destructive=True,
         localize=Localization("node", "who", "job"),
-        guards=Guards(cooldown=600.0, max_attempts=1, max_per_hour=1, min_healthy=MinHealthy("web", 4), require=(Condition("x"),)),
+        guards=Guards(cooldown=600.0, max_attempts=1, max_per_hour=1, min_healthy=MinHealthy("web", 4), require=(Condition("x"),),
+                      serial="rack", window=Window(only=(Hours("Sun", frozenset({6}), 0, 1440, "UTC"),))),
     )  # fmt: skip
     standing = Standing(
         incidents=(*(incident_of(f"web-{number}") for number in range(1, 4)), incident_of("web-0", "disk", state=IncidentState.ESCALATED)),
-        attempts=(attempt_of(1, "web-0", 5.0), attempt_of(2, "web-1", 5.0)),
+        attempts=(replace(attempt_of(1, "web-0", 5.0), ran_until=NOW - 4, hosts=frozenset({"web-0"})), attempt_of(2, "web-1", 5.0)),
         executions=(execution_of("web-3"),),
         locks=(Lock("web-0", "someone", NOW),),
         pauses=(Pause("all", "bob", "", NOW),),
+        silences=(Silence("s1", '{target="web-0"}', "bob", "", NOW - 1, NOW + 60),),
+        alerts=(alert_of("web-0", book),),
         fleet=frozenset(f"web-{number}" for number in range(20)),
     )  # fmt: skip
     case = case_of(
@@ -308,7 +311,8 @@ def test_an_operator_passes_what_asks_for_trust_and_nothing_that_keeps_the_fleet
     engine = {guard.__name__ for guard in guards.GUARDS if not guard(case).allowed}
     hand = {guard.__name__ for guard in guards.GUARDS if not guard(replace(case, operator="ann")).allowed}
     assert engine == everything
-    trust = {"signal", "culprit", "protected", "storm", "common_cause", "mode", "destructive", "escalated"}
+    trust = {"signal", "culprit", "protected", "storm", "common_cause", "mode", "approval", "escalated"}
+    trust |= {"grace", "silence", "window"}
     assert engine - hand == trust
 
 

@@ -209,7 +209,7 @@ class House:
         self.world = World(tuple(hosts))
         self.records = CrashingRecords(self.clock)
         self.runbooks = runbooks
-        self.limits = limits or Limits(interval=1.0, max_targets=1.0)
+        self.limits = limits or Limits(interval=1.0, max_targets=1.0, grace=0.0)
         self.protected = protected
         self.fleet = Fleet(
             {

@@ -1,0 +1,122 @@
+"""Guards of what is wanted: how far the runbook is trusted, when it may act, and what people hold back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from engine.core.case import Case, allow, hold
+from engine.core.silences import covers
+from engine.core.windows import opens, permits
+from engine.model.decision import Verdict
+from engine.model.incident import AlertState
+from engine.model.runbook import Approval, Mode, Window
+
+
+def mode(case: Case) -> Verdict:
+    """The trust ladder: shadow never acts by itself, approve asks first (`approval`); an operator's hand may."""
+    if case.operator is not None:
+        return allow("mode", f"asked for by {case.operator}")
+    if case.runbook.mode is Mode.SHADOW:
+        return hold(
+            "mode", "shadow", f"runbook {case.runbook.name} is in shadow: it would have run {case.remedy.name!r}"
+        )
+    return allow("mode", f"mode is {case.runbook.mode}")
+
+
+def approval(case: Case) -> Verdict:
+    """What needs a person's word waits for it; the word counts for exactly what was shown, and not for ever."""
+    why = why_asked(case)
+    if not why:
+        return allow("approval", f"{case.remedy.name!r} needs no approval")
+    if case.operator is not None:
+        return allow("approval", f"{why}; asked for by {case.operator}")
+    given = case.incident.approved
+    if given is None:
+        return hold("approval", "held_for_approval", why)
+    ago = case.now - given.at
+    if given.digest != case.digest:
+        return hold(
+            "approval", "held_for_approval", f"{why}; what {given.by} approved {ago:.0f}s ago is not this plan any more"
+        )
+    if case.now >= given.expires_at:
+        lasted = given.expires_at - given.at
+        return hold(
+            "approval", "held_for_approval", f"{why}; the approval by {given.by} {ago:.0f}s ago held for {lasted:.0f}s"
+        )
+    said = f": {given.reason}" if given.reason else ""
+    return allow("approval", f"approved by {given.by} {ago:.0f}s ago{said}")
+
+
+def why_asked(case: Case) -> str:
+    """Say why a person must approve the remedy; "" when none must."""
+    if case.runbook.mode is Mode.APPROVE:
+        return f"runbook {case.runbook.name} asks a person before {case.remedy.name!r}"
+    said = {case.catalog.approvals.get(host, Approval.DESTRUCTIVE): host for host in sorted(case.hosts)}
+    if case.runbook.guards.approval is Approval.ALWAYS:
+        return f"runbook {case.runbook.name} says approval: always"
+    if Approval.ALWAYS in said:
+        return f"the settings say approval: always for {said[Approval.ALWAYS]}"
+    if case.remedy.destructive and Approval.DESTRUCTIVE in said:
+        return f"{case.remedy.name!r} is destructive and needs approval"
+    return ""
+
+
+def pause(case: Case) -> Verdict:
+    """Who paused automation, why and until when; a pause of any host that is touched counts."""
+    for stop in case.standing.pauses:
+        if any(stop.covers(case.runbook.name, host, case.now) for host in case.hosts):
+            return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
+    return allow("pause", "nothing is paused")
+
+
+def silence(case: Case) -> Verdict:
+    """What is silenced starts nothing: one silenced alert of the runbook on the target is enough."""
+    if case.operator is not None:
+        return allow("silence", f"asked for by {case.operator}")
+    own = [
+        alert
+        for alert in case.standing.alerts
+        if alert.target == case.target.name
+        and alert.runbook == case.runbook.variant
+        and alert.state is not AlertState.RESOLVED
+    ]
+    alerts = own if case.alert is None else [case.alert, *own]
+    for each in case.standing.silences:
+        if case.now < each.until and any(covers(each.selector, alert) for alert in alerts):
+            left = each.until - case.now
+            sentence = f"{each.selector} is silenced by {each.by} for another {left:.0f}s: {each.reason}"
+            return hold("silence", "silenced", sentence, each.until)
+    return allow("silence", f"none of {len(case.standing.silences)} silences covers it")
+
+
+def window(case: Case) -> Verdict:
+    """Times of day are the wall's, in the zone that was written; daylight saving included."""
+    rule = case.runbook.guards.window
+    if rule is None:
+        return allow("window", "it may act at any time")
+    if case.operator is not None:
+        return allow("window", f"asked for by {case.operator}")
+    try:
+        allowed = permits(rule, case.wall)
+        opening = None if allowed else opens(rule, case.wall)
+        here = said_in(rule, case.wall)
+    except (ZoneInfoNotFoundError, ValueError, OverflowError) as error:
+        return hold("window", "window_unknown", f"the time of day cannot be told: {error}")
+    if allowed:
+        return allow("window", f"it is {here}, within the times at which it may act")
+    never = [hours.text for hours in rule.never]
+    only = [hours.text for hours in rule.only]
+    words = [f"only {' or '.join(only)}"] if only else []
+    words += [f"not {' nor '.join(never)}"] if never else []
+    sentence = f"it is {here}; it may act {', '.join(words)}"
+    if opening is None:
+        return hold("window", "window", f"{sentence}: never within a fortnight")
+    until = opening + case.ahead
+    return hold("window", "window", f"{sentence}: again in {(opening - case.wall) / 60:.0f} min", until)
+
+
+def said_in(rule: Window, wall: float) -> str:
+    """Return the time of day in the zone of the window's first hours."""
+    zone = (*rule.only, *rule.never)[0].zone
+    return f"{dt.datetime.fromtimestamp(wall, ZoneInfo(zone)):%a %H:%M} in {zone}"
