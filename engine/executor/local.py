@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import engine
 from engine.executor import folder as folders
@@ -17,6 +19,8 @@ from engine.executor.burial import GONE, bury
 from engine.executor.folder import Folder
 from engine.executor.journal import Reader
 from engine.executor.order import Order
+from engine.executor.warm.keeper import Keeper
+from engine.executor.warm.starts import Cold, Reason
 from engine.model.execution import Execution, ExecutionState, Report, TaskEvent
 
 _MOST_EVENTS = 500
@@ -53,6 +57,20 @@ class LocalExecutor:
         self._grace = grace
         self._launched: dict[str, subprocess.Popen[bytes]] = {}
         self._readers: dict[str, Reader] = {}
+        self._keeper: Keeper | None = None
+
+    def keep_warm(self) -> Keeper:
+        """Begin a fork server, from which executions start quicker as soon as it is ready, until `close`; return at once."""
+        if self._keeper is None:
+            self._keeper = Keeper(self._directory)
+        self._keeper.begin(self._surroundings())
+        return self._keeper
+
+    def close(self) -> None:
+        """End the fork server; what runs goes on."""
+        if self._keeper is not None:
+            self._keeper.close()
+        self._keeper = None
 
     def start(self, execution: Execution) -> None:
         """Begin; starting again what was started already does nothing, in whatever process it was started.
@@ -69,7 +87,9 @@ class LocalExecutor:
         intent = {"execution": order.public(), "launched": folders.stamp(), "at": time.time()}
         folder = folders.create(self._directory, execution.id, intent)
         if folder is not None:
-            self._launched[execution.id] = self._launch(folder, order)
+            launched = self._launch(folder, order)
+            if launched is not None:
+                self._launched[execution.id] = launched
 
     def report(self, execution: str, after: int) -> Report:
         """Return the state of an execution and its events after that number, at most 500 while it runs.
@@ -112,20 +132,30 @@ class LocalExecutor:
             found["ANSIBLE_CONFIG"] = str(settings.absolute())
         return found
 
-    def _launch(self, folder: Folder, order: Order) -> subprocess.Popen[bytes]:
-        """Start the supervisor in a session of its own; the order, which holds secrets, goes through memory, not a disk."""
-        with os.fdopen(os.memfd_create("order"), "w+b") as told, folder.log.open("ab") as log:
-            told.write(order.dump())
-            told.seek(0)
-            return subprocess.Popen(
-                command(folder.path),
-                stdin=told,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                cwd=Path(engine.__file__).parent.parent,
-                env=worker.passed(os.environ),
-                start_new_session=True,
-            )
+    def _launch(self, folder: Folder, order: Order) -> subprocess.Popen[bytes] | None:
+        """Start the supervisor in a session of its own: from the fork server, whose child it is, or else as a program.
+
+        The order, which holds secrets, goes through memory, not a disk.
+        """
+        surroundings = worker.passed(os.environ)
+        with folder.log.open("ab") as log:
+            cold = Cold(Reason.OFF)
+            if self._keeper is not None:
+                with _told(order) as told:
+                    why = self._keeper.launch(folder, order.environment, surroundings, told.fileno(), log.fileno())
+                if why is None:
+                    return None
+                cold = why
+            with _told(replace(order, cold=(cold.reason, cold.detail))) as told:
+                return subprocess.Popen(
+                    command(folder.path),
+                    stdin=told,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    cwd=Path(engine.__file__).parent.parent,
+                    env=surroundings,
+                    start_new_session=True,
+                )
 
     def _reap(self, execution: str) -> None:
         launched = self._launched.get(execution)
@@ -182,6 +212,14 @@ class LocalExecutor:
             contained=bool(grave["contained"]),
             ended_at=float(grave["at"]),
         )
+
+
+def _told(order: Order) -> BinaryIO:
+    """Return a file in memory with the order, to be read from its start."""
+    file = os.fdopen(os.memfd_create("order"), "w+b")
+    file.write(order.dump())
+    file.seek(0)
+    return file
 
 
 def _contained(execution: str, folder: Folder, left: Sequence[Sequence[int]]) -> bool:

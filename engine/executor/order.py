@@ -30,6 +30,8 @@ class Order:
     playbooks: tuple[Path, ...]
     environment: Mapping[str, str]
     keep_output: int
+    cold: tuple[str, str] = ("off", "")
+    """Why ansible-playbook is not begun warm, if it is not: in one word and in a sentence."""
 
     @property
     def id(self) -> str:
@@ -45,6 +47,7 @@ class Order:
                 "playbooks": [str(path) for path in self.playbooks],
                 "environment": dict(self.environment),
                 "keep_output": self.keep_output,
+                "cold": self.cold,
             }
         ).encode()
 
@@ -136,6 +139,7 @@ def load(text: bytes) -> Order:
             tuple(map(Path, content["playbooks"])),
             content["environment"],
             int(content["keep_output"]),
+            (str(content["cold"][0]), str(content["cold"][1])),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"not an order: {error}") from error

@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from engine.executor import folder as folders
 from engine.executor import groups, processes, running, scope, warden, worker
@@ -28,6 +29,9 @@ from engine.executor.running import Ending, Running
 from engine.executor.scrub import Scrubber
 from engine.model.execution import ExecutionState
 
+if TYPE_CHECKING:
+    from engine.executor.warm.stage import Stage
+
 _LOOK = 0.1
 _GRACE = 2.0
 _LIMIT = 8.0
@@ -38,11 +42,14 @@ _FULL_DISK = 60.0
 class Supervisor:
     """Runs the steps of one order."""
 
-    def __init__(self, folder: Folder, order: Order, journal: Journal, group: Group | None = None) -> None:
+    def __init__(
+        self, folder: Folder, order: Order, journal: Journal, group: Group | None = None, stage: Stage | None = None
+    ) -> None:
         self._folder = folder
         self._order = order
         self._journal = journal
         self._group = group
+        self._stage = stage
         self._stop = ""
         self.left: list[Process] = []
         """What could not be ended."""
@@ -117,7 +124,7 @@ class Supervisor:
                 self._group.enter()
             except OSError:
                 self._folder.disown_group()
-        worker.run(step, self._order, private, pipe)
+        worker.run(step, self._order, private, pipe, self._stage)
 
     def _follow(self, step: Step, run: Running, deadline: float) -> Ending | None:
         """Write down events until the step is over; return how it was ended when it has not ended by itself."""
@@ -180,17 +187,20 @@ def _write_result(folder: Folder, result: dict[str, object]) -> None:
             return
 
 
-def supervise(folder: Folder, order: Order) -> None:
-    """Run an order to its end and write the result; does nothing in a folder that has an end already."""
+def supervise(folder: Folder, order: Order, stage: Stage | None = None) -> None:
+    """Run an order to its end and write the result; does nothing in a folder where somebody has begun already.
+
+    In a process that was forked off the server of warm starts, `stage` is what ansible-playbook is played on.
+    """
     with folder.locked(wait=True):
-        if folder.tombstone.exists() or folder.result.exists():
+        if folder.tombstone.exists() or folder.result.exists() or folder.events.exists():
             return
         scope.move(order.id)
         if warden.guarded(order.id, folder):
-            _supervise(folder, order)
+            _supervise(folder, order, stage)
 
 
-def _supervise(folder: Folder, order: Order) -> None:
+def _supervise(folder: Folder, order: Order, stage: Stage | None) -> None:
     folder.lock.write_text(f"{os.getpid()}\n")  # for people: that it is locked is what counts
     started_at = time.time()
     group = groups.create(order.id)
@@ -198,7 +208,7 @@ def _supervise(folder: Folder, order: Order) -> None:
         folder.keep_group(group)
     scrubber = Scrubber(order.secrets())
     with Journal(folder.events, scrubber) as journal:
-        supervisor = Supervisor(folder, order, journal, group)
+        supervisor = Supervisor(folder, order, journal, group, stage)
         for number in warden.SIGNALS:
             signal.signal(number, supervisor.stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, warden.SIGNALS)

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.executor import folder as folders
 from engine.executor.events import Playback
@@ -23,6 +23,10 @@ from engine.executor.journal import printable
 from engine.executor.order import Order
 from engine.executor.processes import MARK
 from engine.executor.scrub import Scrubber
+from engine.executor.warm.starts import Cold, Reason
+
+if TYPE_CHECKING:
+    from engine.executor.warm.stage import Stage
 
 _PASSED = frozenset(
     {"HOME", "USER", "LOGNAME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"}
@@ -122,22 +126,28 @@ class _Teller:
         self._output = output
         self._room = keep
         self._scrubber = scrubber
-        self._thread = threading.Thread(target=self._tell, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     def learn(self, secrets: list[str]) -> None:
         """Hide these from now on, here and in the journal."""
         self._scrubber.learn(secrets)
-        self._queue.put(({"secrets": secrets}, ""))
+        self._put(({"secrets": secrets}, ""))
 
     def tell(self, line: dict[str, Any] | None, output: str = "") -> None:
         """Hand over an event, and what was printed for it."""
-        self._queue.put((line, output if len(output) <= _LONGEST_PRINT else f"… {len(output)} characters …"))
+        self._put((line, output if len(output) <= _LONGEST_PRINT else f"… {len(output)} characters …"))
 
     def close(self) -> None:
         """Return when everything was handed over."""
-        self._queue.put(None)
-        self._thread.join()
+        self._put(None).join()
+
+    def _put(self, item: tuple[dict[str, Any] | None, str] | None) -> threading.Thread:
+        """Hand over to the thread, which does not begin earlier: a process with threads had better not be forked."""
+        self._queue.put(item)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread.start()
+        return self._thread
 
     def _tell(self) -> None:
         descriptor = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -163,18 +173,54 @@ def _furnish(step: Step, order: Order, private: Path) -> None:
     _write(private / "env" / "defaults.json", _defaults(order, private))
 
 
-def run(step: Step, order: Order, private: Path, pipe: int) -> None:
-    """Run a step to its end, telling events and at last how it ended.
+def _runner(step: Step, order: Order, private: Path, variables: dict[str, str], **handlers: Any) -> Any:
+    """Return ansible-runner's own runner of a step, after writing the files that it reads."""
+    import ansible_runner.interface  # noqa: PLC0415 - a third of a second that the supervisor need not wait for
+
+    _furnish(step, order, private)
+    runner = ansible_runner.interface.init_runner(
+        private_data_dir=str(private),
+        ident="run",
+        playbook=str(step.playbook),
+        inventory=[str(private / "env" / "defaults.json"), *map(str, order.inventory)],
+        limit=step.limit,
+        envvars=variables,
+        cmdline=_flags(order),
+        fact_cache_type="none",
+        suppress_env_files=True,
+        quiet=True,
+        cancel_callback=lambda: False,
+        **handlers,
+    )
+    if "ANSIBLE_HOST_KEY_CHECKING" not in variables:
+        runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)  # runner would switch it off
+    return runner
+
+
+def rehearsed(step: Step, order: Order, private: Path) -> tuple[dict[str, str], str]:
+    """Return with which environment, and in which folder, ansible-playbook would be begun for a step; it is not begun."""
+    variables = environment(step, order, private)
+    os.environ.clear()
+    os.environ.update(variables)
+    config = _runner(step, order, private, variables).config
+    return dict(config.env), str(config.cwd)
+
+
+def run(step: Step, order: Order, private: Path, pipe: int, stage: Stage | None = None) -> None:
+    """Run a step to its end, telling events and at last how it ended; on a stage, where there is one.
 
     The last line is `{"end": {"rc": …, "stats": …, "unmatched": […], "complaints": "…"}}`; when it is missing, this process was killed.
     """
     variables = environment(step, order, private)
     os.environ.clear()
     os.environ.update(variables)
-    import ansible_runner.interface  # noqa: PLC0415 - a third of a second that the supervisor need not wait for
-    from ansible_runner.exceptions import AnsibleRunnerException  # noqa: PLC0415
+    from ansible_runner.exceptions import AnsibleRunnerException  # noqa: PLC0415 - as above
     from ansible_runner.runner import pexpect  # noqa: PLC0415 - its own, which has no types
 
+    from engine.executor.warm import spawn  # noqa: PLC0415 - it needs the same
+
+    reason, detail = order.cold
+    spawn.install(private.parents[2], stage, Cold(Reason(reason), detail))
     teller = _Teller(pipe, private / "output", order.keep_output, Scrubber(order.secrets()))
     playback = Playback()
 
@@ -191,24 +237,7 @@ def run(step: Step, order: Order, private: Path, pipe: int) -> None:
     trouble = ""
     code: int | None = None
     try:
-        _furnish(step, order, private)
-        runner = ansible_runner.interface.init_runner(
-            private_data_dir=str(private),
-            ident="run",
-            playbook=str(step.playbook),
-            inventory=[str(private / "env" / "defaults.json"), *map(str, order.inventory)],
-            limit=step.limit,
-            envvars=variables,
-            cmdline=_flags(order),
-            fact_cache_type="none",
-            suppress_env_files=True,
-            quiet=True,
-            event_handler=hear,
-            status_handler=forget,
-            cancel_callback=lambda: False,
-        )
-        if "ANSIBLE_HOST_KEY_CHECKING" not in variables:
-            runner.config.env.pop("ANSIBLE_HOST_KEY_CHECKING", None)  # runner would switch it off
+        runner = _runner(step, order, private, variables, event_handler=hear, status_handler=forget)
         runner.run()
         code = runner.rc
     except (AnsibleRunnerException, pexpect.exceptions.ExceptionPexpect, OSError, ValueError) as error:
