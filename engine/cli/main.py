@@ -26,7 +26,11 @@ COMMANDS = {
     "lint": ("lint", "Check runbooks, settings and inventory."),
     "pause": ("pause", "Have automation keep still, and say why."),
     "resume": ("resume", "Let automation go on."),
+    "stop": ("stop", "Emergency stop: pause everything and end what runs."),
     "locks": ("locks", "Show which hosts are held, by what and since when; release one."),
+    "audit-log": ("audit_log", "Show, export and verify the chain of what was decided and done."),
+    "backup": ("backup", "Copy the record, verified, while the engine runs."),
+    "restore": ("restore", "Put a backup in the record's place; automation is paused until resumed."),
     "metrics": ("metrics", "Query and list the collected series."),
     "lab": ("lab", "Look at or end the cluster that a demo left running."),
 }

@@ -95,6 +95,7 @@ HELPS = (
     ("incidents", "handback"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
     ("locks",), ("locks", "list"), ("locks", "release"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
     ("lab",), ("lab", "status"), ("lab", "down"),
+    ("audit-log",), ("audit-log", "list"), ("audit-log", "verify"), ("audit-log", "export"), ("backup",), ("restore",),
 )  # fmt: skip
 
 
