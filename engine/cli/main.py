@@ -27,6 +27,7 @@ COMMANDS = {
     "pause": ("pause", "Have automation keep still, and say why."),
     "resume": ("resume", "Let automation go on."),
     "stop": ("stop", "Emergency stop: pause everything and end what runs."),
+    "stop": ("stop", "Emergency stop: pause everything and end what runs."),
     "locks": ("locks", "Show which hosts are held, by what and since when; release one."),
     "audit-log": ("audit_log", "Show, export and verify the chain of what was decided and done."),
     "backup": ("backup", "Copy the record, verified, while the engine runs."),

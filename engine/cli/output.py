@@ -136,9 +136,16 @@ def console(*, stderr: bool = False) -> Any:
     """Return a rich console for stdout or stderr; wide enough for whole lines where nobody looks."""
     from rich.console import Console
 
+    class Piped(Console):
+        """Says that the reader has gone instead of leaving with an error of its own."""
+
+        def on_broken_pipe(self) -> None:
+            """Pass on what happened: the command line ends quietly of it."""
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 200
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Piped(stderr=stderr, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
 def note(text: str) -> None:

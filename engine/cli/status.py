@@ -113,7 +113,7 @@ def tell_standing(standing: Standing, live: Sequence[Incident]) -> None:
 
     table("Locks", standing.locks, lock_columns())
     pauses = (
-        Column("PAUSED", lambda pause: line(pause.scope), style="bold yellow"),
+        Column("PAUSED", lambda pause: "all, STOPPED" if pause.stop else line(pause.scope), style="bold yellow"),
         Column("BY", lambda pause: line(pause.by)),
         Column("UNTIL", lambda pause: when(pause.until) if pause.until else "resumed", whole=True),
         Column("BECAUSE", lambda pause: line(pause.reason)),
