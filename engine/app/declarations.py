@@ -12,6 +12,7 @@ from engine.config.errors import ConfigError
 from engine.config.inventory import PLUGIN_AGE, Inventory, InventoryError, fingerprint, load_inventory
 from engine.config.runbooks import Loaded, load_runbooks
 from engine.config.settings import Settings
+from engine.config.variants import approvals
 from engine.controller import Declared
 from engine.executor.digest import digest
 from engine.model.decision import Preparation
@@ -85,6 +86,7 @@ class Declarations:
             limits=settings.limits,
             canaries=settings.canaries,
             protected=settings.protected | own_names(),
+            approvals=approvals(settings.approvals, self.inventory.fleet),
         )
 
     def prepare(self, runbook: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:

@@ -18,6 +18,7 @@ from engine.model.runbook import (
     Step,
     Trigger,
     Verify,
+    Window,
 )
 
 
@@ -58,6 +59,10 @@ def _guards(section: GuardsSection) -> Guards:
         section.max_per_hour,
         section.max_concurrent,
         tuple(Condition(each.expr, each.scope) for each in section.require),
+        section.serial,
+        None if section.window is None else Window(section.window.only or (), section.window.not_ or ()),
+        section.approval,
+        section.grace,
     )
 
 

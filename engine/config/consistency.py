@@ -27,6 +27,13 @@ def contradictions(content: RunbookFile, document: Document, fleet: Fleet) -> It
         path: KeyPath = ("guards", "min_healthy", "group")
         fix = did_you_mean(healthy.group, groups)
         yield document.problem("unknown-name", message, path, fix=fix, severity=Severity.WARNING)
+    serial = content.guards.serial
+    if serial is not None and len(fleet) and not any(serial in target.variables for target in fleet):
+        message = f"no host has the variable {quoted(serial)}: it would hold every remedy"
+        known = sorted(set().union(*(target.variables for target in fleet)))
+        path = ("guards", "serial")
+        fix = did_you_mean(serial, known)
+        yield document.problem("unknown-name", message, path, fix=fix, severity=Severity.WARNING)
     for rung, remedy in enumerate(content.remedies):
         yield from _remedy(remedy, ("remedies", rung), document)
 

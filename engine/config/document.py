@@ -65,6 +65,8 @@ class Document:
                 case Items(items=items) if isinstance(part, int) and part < len(items):
                     node = items[part]
                     start = node.start
+                case Leaf() if part == 0:
+                    pass  # one text may stand for a list of one
                 case _:
                     return start
         if isinstance(node, Leaf) and not at_key and offset >= 0:

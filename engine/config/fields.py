@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from engine.config.errors import did_you_mean, quoted
-from engine.model.runbook import Mode, Purpose, Scalar, Scope, Value
+from engine.model.runbook import Approval, Mode, Purpose, Scalar, Scope, Value
 from engine.promql import ParseError, parse
 from engine.promql.literals import LEGAL_LABEL, read_duration
 
@@ -109,6 +109,12 @@ def _name(value: object) -> str:
         message = f"{quoted(text)} is no name: small letters, digits and - make one"
         raise wrong("wrong-value", message, f"did you mean '{fix}'?" if fix else None)
     return text
+
+
+def _variable(value: str) -> str:
+    if not _VARIABLE.fullmatch(value):
+        raise wrong("wrong-value", f"{quoted(value)} is no name of a host variable: letters, digits and _ make one")
+    return value
 
 
 def _label(value: str) -> str:
@@ -237,6 +243,12 @@ PlainExpr = Annotated[Expr, AfterValidator(_parses)]
 Name = Annotated[str, BeforeValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})]
 AnyText = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": "string"})]
 LabelName = Annotated[str, BeforeValidator(_text), AfterValidator(_label), WithJsonSchema({"type": "string"})]
+HostVariable = Annotated[
+    str,
+    BeforeValidator(_text),
+    AfterValidator(_variable),
+    WithJsonSchema({"type": "string", "pattern": f"^{_VARIABLE.pattern}$"}),
+]
 Duration = Annotated[
     float,
     BeforeValidator(duration),
@@ -276,6 +288,11 @@ Param = Annotated[
 Variables = Annotated[Any, BeforeValidator(_variables), WithJsonSchema({"type": "object"})]
 ModeChoice = Annotated[
     Mode, BeforeValidator(_choice(Mode)), WithJsonSchema({"type": "string", "enum": [str(one) for one in Mode]})
+]
+ApprovalChoice = Annotated[
+    Approval,
+    BeforeValidator(_choice(Approval)),
+    WithJsonSchema({"type": "string", "enum": [str(one) for one in Approval]}),
 ]
 PurposeChoice = Annotated[
     Purpose,

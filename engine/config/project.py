@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from engine.config.document import Document
 from engine.model.notice import NoticeKind
-from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scalar
+from engine.model.runbook import Approval, Condition, Limits, Mode, RecordingRule, Scalar
 
 FILE_NAME = "mendbook.yml"
 V = TypeVar("V")
@@ -109,6 +109,7 @@ class Settings:
     expositions: tuple[Exposition, ...] = ()
     probes: tuple[Probe, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    approvals: Layers[Approval] = field(default_factory=Layers)
     modes: Mapping[str, Layers[Mode]] = field(default_factory=dict)
     params: Mapping[str, Overrides] = field(default_factory=dict)
     protected: frozenset[str] = frozenset()

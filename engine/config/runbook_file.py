@@ -6,17 +6,19 @@ What a key means stands in its description, which is also what an editor shows f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from engine.config.fields import (
     AnyText,
+    ApprovalChoice,
     AtLeast,
     Count,
     Duration,
     Expr,
     Flag,
+    HostVariable,
     Integer,
     LabelName,
     ModeChoice,
@@ -29,8 +31,10 @@ from engine.config.fields import (
     Text,
     Time,
     Variables,
+    wrong,
 )
-from engine.model.runbook import Mode, Purpose, Scope
+from engine.config.hours import hours
+from engine.model.runbook import Approval, Mode, Purpose, Scope
 
 
 class ConditionSection(Section):
@@ -87,6 +91,44 @@ class MinHealthySection(Section):
     at_least: AtLeast = Field(description="A number of hosts, or a share such as 50%.")
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _own_approval(value: Approval) -> Approval:
+    if value is Approval.NEVER:
+        fix = "say it in mendbook.yml, as in 'approval: {groups: {lab: never}}'"
+        raise wrong("wrong-value", "a runbook cannot say that nobody is asked: an environment can", fix)
+    return value
+
+
+_TIMES = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+Times = Annotated[tuple[Annotated[Any, BeforeValidator(hours)], ...], BeforeValidator(_listed), WithJsonSchema(_TIMES)]
+OwnApproval = Annotated[
+    ApprovalChoice,
+    AfterValidator(_own_approval),
+    WithJsonSchema({"type": "string", "enum": [Approval.ALWAYS, Approval.DESTRUCTIVE]}),
+]
+
+
+class WindowSection(Section):
+    """Times of the week, such as Mon-Fri 09:00-17:00 Europe/Berlin; one text, or a list of them."""
+
+    only: Times | None = Field(None, description="It may act within any of these and at no other time.")
+    not_: Times | None = Field(None, alias="not", description="It never acts within any of these.")
+
+    HINT: ClassVar[str | None] = "say 'only' or 'not', or both"
+
+    @model_validator(mode="after")
+    def says_when(self) -> WindowSection:
+        """A window says when; one that does not would be open always, or never."""
+        if not self.only and not self.not_:
+            raise wrong("missing-key", "a window needs 'only' or 'not', with at least one time in it")
+        if self.only == () or self.not_ == ():
+            raise wrong("wrong-value", "a list without times says nothing: leave it out")
+        return self
+
+
 class GuardsSection(Section):
     """The limits that a runbook sets itself."""
 
@@ -96,11 +138,16 @@ class GuardsSection(Section):
     max_per_hour: Count | None = Field(None, description="Remedies of this runbook in an hour, across all targets.")
     max_concurrent: Count | None = Field(None, description="Remedies of this runbook at the same time.")
     require: tuple[Requirement, ...] = Field((), description="Conditions that must be true, or nothing is touched.")
-
-    LATER: ClassVar[Mapping[str, str]] = {
-        "serial": "one execution at a time per value of a host variable",
-        "window": "times of day at which nothing is done",
-    }
+    serial: HostVariable | None = Field(
+        None, description="A host variable: one execution at a time where it has the same value."
+    )
+    window: WindowSection | None = Field(None, description="Times of the week at which it may act, or may not.")
+    approval: OwnApproval = Field(
+        Approval.DESTRUCTIVE, description="always: a person approves each remedy; destructive: those that are."
+    )
+    grace: Duration | None = Field(
+        None, description="After a run: new troubles of its hosts are its side effects for so long. Else limits.grace."
+    )
 
 
 class StepSection(Section):
@@ -126,7 +173,7 @@ class RemedySection(Section):
     finally_: tuple[StepSection, ...] = Field((), alias="finally", description="Steps that run even when one failed.")
     destructive: Flag = Field(False, description="It may lose something; a person must approve it.")
 
-    LATER: ClassVar[Mapping[str, str]] = {"approval": "who may approve a remedy, and where none is needed"}
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {"approval": "it stands in 'guards', for the whole runbook"}
 
 
 class VerifySection(Section):

@@ -120,7 +120,11 @@ class _Reading:
                 limits.max_targets,
                 limits.shrink,
                 limits.reopen,
+                limits.grace,
+                content.approval.expires,
+                limits.remind,
             ),
+            approvals=Layers(content.approval.all, dict(content.approval.groups), dict(content.approval.hosts)),
             modes={name: _modes(layers) for name, layers in content.modes.items()},
             params={
                 name: Layers(layers.all, dict(layers.groups), dict(layers.hosts))

@@ -11,7 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from engine.config.errors import quoted
 from engine.config.fields import (
     AnyText,
+    ApprovalChoice,
     Count,
+    Duration,
     Flag,
     LabelName,
     ModeChoice,
@@ -197,6 +199,10 @@ class LimitsSection(Section):
     max_targets: Share = Field(0.5, description="The share of the inventory that one execution may touch.")
     shrink: Share = Field(0.5, description="The share of the inventory that may vanish before everything is held.")
     reopen: Time = Field(300.0, description="For how long after recovery a new alert reopens the incident.")
+    grace: Duration = Field(
+        120.0, description="After a run: new troubles of its hosts are its side effects for so long."
+    )
+    remind: Time = Field(14_400.0, description="How often is told again of an escalated incident nobody acknowledged.")
 
     ELSEWHERE: ClassVar[Mapping[str, str]] = {"heartbeat": "'heartbeat' stands at the top"}
 
@@ -207,6 +213,17 @@ class ModesSection(Section):
     all: ModeChoice | None = None
     groups: Mapping[Text, ModeChoice] = Field({})
     hosts: Mapping[Text, ModeChoice] = Field({})
+
+
+class ApprovalSection(Section):
+    """Which remedies a person must approve: everywhere, in groups, on single hosts; and for how long that counts."""
+
+    expires: Time = Field(3600.0, description="For how long may be approved, and what was approved may start.")
+    all: ApprovalChoice | None = None
+    groups: Mapping[Text, ApprovalChoice] = Field({})
+    hosts: Mapping[Text, ApprovalChoice] = Field({})
+
+    HINT: ClassVar[str | None] = "there are expires, all, groups and hosts"
 
 
 class ParamsSection(Section):
@@ -279,6 +296,7 @@ class NotifySection(Section):
 Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
 Notify = Annotated[NotifySection, BeforeValidator(_urls), OrText()]
 Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
+Approvals = Annotated[ApprovalSection, BeforeValidator(_for_all), OrText()]
 Rule = Annotated[RuleSection, BeforeValidator(_file), OrText()]
 
 
@@ -296,6 +314,9 @@ class SettingsFile(Section):
     evaluator: EvaluatorSection | None = Field(None, description="A server that evaluates all expressions.")
     sources: SourcesSection = Field(SourcesSection.model_construct(), description="Where samples come from.")
     limits: LimitsSection = Field(LimitsSection.model_construct(), description="What holds for the whole engine.")
+    approval: Approvals = Field(
+        ApprovalSection.model_construct(), description="always, destructive or never; for all, groups and hosts."
+    )
     modes: Mapping[Text, Modes] = Field({}, description="How far a runbook may go, by its name.")
     params: Mapping[Text, ParamsSection] = Field({}, description="Values of runbooks' params, by their names.")
     protected: Texts = Field((), description="Hosts that automation never touches.")
@@ -303,5 +324,3 @@ class SettingsFile(Section):
     heartbeat: Heartbeat | None = Field(None, description="An address that is called while the engine is well.")
     notify: Notify | None = Field(None, description="Whom to tell when a human is wanted.")
     listen: Listen | None = Field(None, description="host:port of the engine's own /metrics and /-/healthy.")
-
-    LATER: ClassVar[Mapping[str, str]] = {"approval": "who may approve what"}

@@ -9,7 +9,7 @@ from engine.config.document import Document
 from engine.config.errors import Problem, Severity, did_you_mean, quoted
 from engine.config.project import Layers, Settings
 from engine.config.tree import KeyPath
-from engine.model.runbook import Mode, Scalar
+from engine.model.runbook import Approval, Mode, Scalar
 from engine.model.target import Fleet, Target
 
 
@@ -75,6 +75,18 @@ def _mode_of_groups(groups: Mapping[str, Mode], target: Target) -> Mode | None:
     return min((mode for group, mode in groups.items() if group in target.groups), key=careful.index, default=None)
 
 
+def approvals(layers: Layers[Approval], fleet: Fleet) -> dict[str, Approval]:
+    """Return what the settings say of approvals on each host that they speak of; of two groups the more careful one."""
+    careful = [Approval.NEVER, Approval.DESTRUCTIVE, Approval.ALWAYS]
+    found: dict[str, Approval] = {}
+    for target in fleet:
+        groups = [own for group, own in layers.groups.items() if group in target.groups]
+        said = layers.hosts.get(target.name) or max(groups, key=careful.index, default=None) or layers.all
+        if said is not None:
+            found[target.name] = said
+    return found
+
+
 def unknown_names(
     settings: Settings, fleet: Fleet, params: Mapping[str, Collection[str]], known: Collection[str]
 ) -> tuple[Problem, ...]:
@@ -85,6 +97,13 @@ def unknown_names(
     problems: list[Problem] = []
     document = settings.document
     groups = {"all"}.union(*(target.groups for target in fleet))
+    for word, one, there in (
+        *(("group", group, groups) for group in settings.approvals.groups),
+        *(("host", host, set(fleet.targets)) for host in settings.approvals.hosts),
+    ):
+        if one not in there and len(fleet):
+            message = f"the inventory has no {word} {quoted(one)}"
+            problems.append(_unknown(document, message, ("approval", f"{word}s", one), there, Severity.WARNING))
     for section, layered in (("params", settings.params), ("modes", settings.modes)):
         for name, layers in layered.items():
             if name not in known:

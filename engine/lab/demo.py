@@ -40,6 +40,7 @@ sources:
 limits:
   storm: 3
   max_targets: 50%
+  grace: 2s
 modes:
   node-down: auto
   service-hung: auto

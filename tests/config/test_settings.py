@@ -19,7 +19,7 @@ from engine.config.settings import (
     shipped,
 )
 from engine.model.notice import NoticeKind
-from engine.model.runbook import Condition, Limits, Mode, RecordingRule, Scope
+from engine.model.runbook import Approval, Condition, Limits, Mode, RecordingRule, Scope
 
 FOLDER = Path(__file__).parent / "settings"
 
@@ -41,7 +41,8 @@ sources:
   probe:
     - {job: tcp, tcp: "{{ mendbook_address }}", banner: SSH-2.0, timeout: 1s}
     - {job: http, hosts: "web:&prod", http: "{{ mendbook_http_url }}", status: [200, 204]}
-limits: {storm: 3, max_concurrent: 2, max_targets: 50%, shrink: 0.3, reopen: 10m}
+limits: {storm: 3, max_concurrent: 2, max_targets: 50%, shrink: 0.3, reopen: 10m, grace: 30s, remind: 2h}
+approval: {expires: 30m, all: destructive, groups: {web: never}, hosts: {db1: always}}
 modes:
   node-down: auto
   disk-full: {all: approve, groups: {web: auto}, hosts: {db1: shadow}}
@@ -96,7 +97,8 @@ def test_every_key_of_the_settings_arrives(project: Path) -> None:
     assert tcp == Probe("tcp", "all", "tcp", "{{ mendbook_address }}", 1.0, None, (), "SSH-2.0", key)
     assert isinstance(http, Probe)
     assert (http.kind, http.hosts, http.status) == ("http", "web:&prod", (200, 204))
-    assert settings.limits == Limits(1.0, 3, 2, 0.5, 0.3, 600.0)
+    assert settings.limits == Limits(1.0, 3, 2, 0.5, 0.3, 600.0, 30.0, 1800.0, 7200.0)
+    assert settings.approvals == Layers(Approval.DESTRUCTIVE, {"web": Approval.NEVER}, {"db1": Approval.ALWAYS})
     assert settings.modes == {
         "node-down": Layers(Mode.AUTO),
         "disk-full": Layers(Mode.APPROVE, {"web": Mode.AUTO}, {"db1": Mode.SHADOW}),
