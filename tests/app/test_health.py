@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 import threading
 import time
 import urllib.error
@@ -336,3 +338,17 @@ def test_addresses_come_from_the_settings_and_from_a_file_without_its_remarks(tm
     file.write_text("# the pager\njson://b\n\n  json://c  \njson://a\n")
     settings = Settings(tmp_path, notify=Notify(("json://a",), file))
     assert addresses(settings) == ("json://a", "json://b", "json://c")
+
+
+UNIT = Path(__file__).parent.parent.parent / "engine" / "cli" / "scaffold" / "mendbook.service"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="wants systemd-analyze: apt-get install systemd")
+def test_systemd_understands_the_unit_that_is_shipped(tmp_path: Path) -> None:
+    text = UNIT.read_text().replace("/opt/mendbook/bin/mendbook", "/bin/true").replace("/etc/mendbook", str(tmp_path))
+    (tmp_path / "mendbook.service").write_text(text)
+    verify = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "mendbook.service")]
+    found = subprocess.run(verify, capture_output=True, text=True, timeout=60, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "KillMode=process" in text
+    assert "Type=notify" in text

@@ -16,7 +16,14 @@ from engine.model.labels import Batch, Labels
 from engine.samples.store import SampleStore
 from tests.cli.cli_project import RUNBOOK, Project
 
-PIECES = ["mendbook.yml", ".gitignore", "inventory/hosts.yml", "playbooks/busy_list.yml", "runbooks/load-high.yml"]
+PIECES = [
+    "mendbook.yml",
+    ".gitignore",
+    "inventory/hosts.yml",
+    "mendbook.service",
+    "playbooks/busy_list.yml",
+    "runbooks/load-high.yml",
+]
 
 
 def checks(project: Project) -> dict[str, dict[str, str]]:
