@@ -90,9 +90,12 @@ class Desk:
     def release_lock(self, target: str, by: str, reason: str) -> bool:
         """Set a target free, whoever holds it; return whether it was locked."""
         with self.record.writing() as connection:
-            if connection.execute(delete(locks).where(locks.c.target == target)).rowcount == 0:
+            owner = connection.execute(select(locks.c.owner).where(locks.c.target == target)).scalar()
+            if owner is None:
                 return False
-            self.note(connection, f"{by} released the lock on {target}: {reason}", "release_lock", by, target)
+            connection.execute(delete(locks).where(locks.c.target == target))
+            sentence = f"{by} broke the lock of {owner} on {target}: {reason}"
+            self.note(connection, sentence, "release_lock", by, target, more={"owner": owner})
         return True
 
     def note(

@@ -11,3 +11,7 @@ class RecordError(Exception):
         self.message = message
         self.path = path
         self.fix = fix
+
+
+class RecordUnavailableError(RecordError):
+    """The record is locked, or its server is away: trying again later can help. Nothing is known to be stored."""

@@ -64,6 +64,15 @@ class Leadership:
         os.close(descriptor)
         return False
 
+    @property
+    def held(self) -> bool:
+        """Whether this process leads."""
+        return self.descriptor is not None
+
+    def confirm(self) -> bool:
+        """Return whether this process leads; the kernel never takes the lock away."""
+        return self.held
+
     def holder(self) -> Holder | None:
         """Return who ticks on the record; None when no one does."""
         if self.descriptor is not None:

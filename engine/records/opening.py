@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sqlite3
 import time
 import uuid
@@ -25,35 +26,50 @@ from engine.records.writes import put_pause
 
 WAIT = 5.0
 """How long to wait for another process's transaction, in seconds."""
+DRIVER = "postgresql+psycopg"
+SESSION = f"-c lock_timeout={int(WAIT * 1000)} -c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000"
+SESSION += " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3 -c tcp_user_timeout=10000"
+"""No one waits for ever, neither for another's lock nor behind an engine that was stopped in the middle."""
+ALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+"""A server that vanished is missed within seconds."""
+WHICH = """
+    SELECT CASE WHEN has_function_privilege('pg_control_system()', 'execute')
+                THEN (SELECT system_identifier FROM pg_control_system()) END,
+           (SELECT oid FROM pg_database WHERE datname = current_database()),
+           CAST(CAST('meta' AS regclass) AS oid)
+"""
 RESTORED = "the record was copied or restored: check that what it says still holds, then `mendbook resume`"
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database; `path` is None where it is not a file, `place` is how to name it to people."""
+    """An open database; `path` is None where it is not a file, `place` is how to name it to people.
+
+    `mark` is the file that says how far the record had come; None when there is none.
+    """
 
     readers: Engine
     writers: Engine
     place: str
     path: Path | None
+    mark: Path | None = None
 
 
 def address(where: str | Path) -> URL:
     """Return the database URL of a path or of a URL in text; raises RecordError for one that is neither."""
     if isinstance(where, str) and "://" in where:
         try:
-            return make_url(where)
+            url = make_url(where)
         except ArgumentError as error:
             raise RecordError(f"not a database URL: {error}", path="record", fix="write a path, or a URL") from error
+        return url.set(drivername=DRIVER) if url.drivername in ("postgres", "postgresql") else url
     return URL.create("sqlite", database=str(where))
 
 
-def connect(url: URL, *, read_only: bool) -> Database:
+def connect(url: URL, *, read_only: bool, mark: Path | None = None) -> Database:
     """Return the database at that address; nothing of it is read yet, but its file is there with mode 0600."""
     if url.get_backend_name() != "sqlite":
-        engine = create_engine(url, json_serializer=canonical, isolation_level="REPEATABLE READ")
-        writers = engine.execution_options(isolation_level="READ COMMITTED")
-        return Database(engine, writers, url.render_as_string(hide_password=True), None)
+        return connect_server(url, read_only=read_only, mark=mark)
     path = Path(url.database or "").absolute()
     if read_only and not path.is_file():
         raise RecordError(
@@ -68,7 +84,23 @@ def connect(url: URL, *, read_only: bool) -> Database:
         connect_args={"timeout": WAIT},
     )
     tune(engine, read_only=read_only)
-    return Database(engine, engine.execution_options(writes=True), str(path), path)
+    return Database(engine, engine.execution_options(writes=True), str(path), path, mark_path(path))
+
+
+def connect_server(url: URL, *, read_only: bool, mark: Path | None) -> Database:
+    """Return the database behind a server; a connection that broke meanwhile is replaced by a new one.
+
+    A reader sees one state of the record; a writer sees what was committed when it came to be its turn.
+    """
+    more = {}
+    if url.get_backend_name() == "postgresql":
+        settings = f"{url.query.get('options', '')} {SESSION}".strip()
+        more = {"connect_timeout": int(WAIT), "client_encoding": "utf8", "options": settings, **ALIVE}
+        more.setdefault("application_name", f"mendbook {os.getpid()}@{socket.gethostname()}"[:63])
+    engine = create_engine(url, json_serializer=canonical, pool_pre_ping=True, connect_args=more)
+    readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    writers = engine.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=read_only)
+    return Database(readers, writers, url.render_as_string(hide_password=True), None, mark)
 
 
 def claim(path: Path) -> None:
@@ -137,14 +169,14 @@ def prepare(database: Database) -> None:
     check(version, database.place)
     if version != HEAD:
         with database.writers.begin() as connection:
+            alone(connection, database.place)
             version = stored_version(connection, database.place)  # another process may have been here first
             check(version, database.place)
             if version is None:
-                create(connection, database.path)
+                create(connection, database)
             elif version != HEAD:
                 migrate(connection)
-    if database.path is not None:
-        recognize(database.writers, database.path)
+    recognize(database)
 
 
 def require_current(database: Database) -> None:
@@ -157,15 +189,25 @@ def require_current(database: Database) -> None:
         raise RecordError(f"the record has schema {version or 'none'}, {HEAD} is needed", path=database.place, fix=fix)
 
 
-def create(connection: Connection, path: Path | None) -> None:
+def alone(connection: Connection, place: str) -> None:
+    """Have no one else begin or change the schema until this transaction ends; SQLite locks the file for any writer."""
+    if connection.dialect.name == "postgresql":
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            fix = "create the database anew: `createdb --encoding UTF8 --template template0 NAME`"
+            raise RecordError(f"its encoding is {encoding}, which cannot hold every text", path=place, fix=fix)
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('mendbook schema'))"))
+
+
+def create(connection: Connection, database: Database) -> None:
     """Create the tables at the current version without the cost of importing Alembic."""
     METADATA.create_all(connection)
     connection.execute(text(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:version)"), {"version": HEAD})  # noqa: S608  a constant
     born(connection)
-    if path is not None:
-        connection.execute(update(meta).values(inode=inode(path)))
-        mark_path(path).unlink(missing_ok=True)  # it was another record's
+    connection.execute(update(meta).values(inode=identity_of(connection, database.path)))
+    if database.mark is not None:
+        database.mark.unlink(missing_ok=True)  # it was another record's
 
 
 def born(connection: Connection) -> None:
@@ -185,9 +227,13 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, HEAD)
 
 
-def inode(path: Path) -> str:
-    """Return the number of the file, which a copy does not share."""
-    return str(path.stat().st_ino)
+def identity_of(connection: Connection, path: Path | None) -> str:
+    """Return what a copy does not share: the number of the file, or those of the server, the database and the table."""
+    if path is not None:
+        return str(path.stat().st_ino)
+    if connection.dialect.name == "postgresql":
+        return "/".join(str(each) for each in connection.execute(text(WHICH)).one())
+    return ""
 
 
 def mark_path(path: Path) -> Path:
@@ -195,38 +241,44 @@ def mark_path(path: Path) -> Path:
     return path.with_name(path.name + ".mark")
 
 
-def recognize(writers: Engine, path: Path) -> None:
-    """Pause a record that is another file than it was, or that went back in time: it was copied or restored.
+def recognize(database: Database, least: int = 0) -> None:
+    """Pause a record that is another one than it was, or that went back in time: it was copied or restored.
 
-    The file's number tells a copy; a backup written over the file in place shows in the mark, as versions only grow.
+    Its identity tells a copy; a backup written over it in place shows in the mark, as versions only grow. `least` is a version
+    that it was seen to have.
     """
-    marked = read_mark(path)
-    with writers.connect() as connection:
+    marked = read_mark(database.mark)
+    with database.writers.connect() as connection:
+        own = identity_of(connection, database.path)
         identity, version, stored = connection.execute(select(meta.c.record_id, meta.c.version, meta.c.inode)).one()
     back = marked is not None and (marked[0] != identity or version < marked[1])
-    if back or stored != inode(path):
-        with writers.begin() as connection:
-            connection.execute(update(meta).values(version=meta.c.version + 1, inode=inode(path)))
+    if back or version < least or stored != own:
+        with database.writers.begin() as connection:
+            moved = update(meta).values(version=meta.c.version + 1, inode=own).returning(meta.c.version)
+            version = connection.execute(moved).scalar_one()
             put_pause(connection, Pause("all", "mendbook", RESTORED, time.time()))
-            version = connection.execute(select(meta.c.version)).scalar_one()
             line = Entry("engine", f"Paused: {RESTORED}", code="restored")
             chain.append(connection, time.time(), version, (line,))
-    write_mark(path, identity, version)
+    write_mark(database.mark, identity, version)
 
 
-def read_mark(path: Path) -> tuple[str, int] | None:
+def read_mark(mark: Path | None) -> tuple[str, int] | None:
     """Return the record's identity and the version that it had at least, None when nothing says so."""
+    if mark is None:
+        return None
     try:
-        identity, version = mark_path(path).read_text("ascii").split()
+        identity, version = mark.read_text("ascii").split()
         return identity, int(version)
     except (OSError, ValueError):
         return None
 
 
-def write_mark(path: Path, identity: str, version: int) -> None:
+def write_mark(mark: Path | None, identity: str, version: int) -> None:
     """Note how far the record has come; a note that cannot be written is done without."""
-    draft = path.with_name(f"{path.name}.mark.{os.getpid()}")
+    if mark is None:
+        return
+    draft = mark.with_name(f"{mark.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
         draft.write_text(f"{identity} {version}\n", "ascii")
         draft.chmod(0o600)
-        draft.replace(mark_path(path))
+        draft.replace(mark)

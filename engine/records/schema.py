@@ -122,6 +122,7 @@ meta = Table(
     seconds("last_tick", needed=False),
     whole("entries"),  # how long the chain is, and its last hash: a chain cut short at its end shows too
     words("chain"),
+    words("leader", needed=False),  # the term of the engine that leads: no other's plans are taken, where it is set
 )
 fleet = Table("fleet", METADATA, words("name", key=True))
 alerts = Table(

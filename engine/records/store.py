@@ -14,7 +14,7 @@ from engine.model.execution import Execution, ExecutionState, TaskEvent
 from engine.model.incident import Attempt, Incident, IncidentState
 from engine.model.standing import Lock, Pause, Request, Silence, Standing
 from engine.records import opening, writes
-from engine.records.errors import RecordError
+from engine.records.errors import RecordError, RecordUnavailableError
 from engine.records.rows import from_row
 from engine.records.schema import attempts, events, executions, incidents, locks, meta, pauses, requests, silences
 from engine.records.seen import LastSeen
@@ -35,13 +35,17 @@ class Record:
     A path that does not exist begins a record, mode 0600, unless `read_only`. One that was copied or restored begins paused.
     """
 
-    def __init__(self, where: str | Path, *, read_only: bool = False) -> None:
+    def __init__(self, where: str | Path, *, read_only: bool = False, mark: Path | None = None) -> None:
         url = opening.address(where)
         self.read_only = read_only
         self.seen = LastSeen()
+        self.term: str | None = None
+        """The term of leadership that commits belong to, where leadership can be lost."""
+        self.newest = 0
+        """The highest version that was seen."""
         self.place = url.render_as_string(hide_password=True)
         with guarded(url.database or self.place):
-            self.database = opening.connect(url, read_only=read_only)
+            self.database = opening.connect(url, read_only=read_only, mark=mark)
             self.place = self.database.place
             if read_only:
                 opening.require_current(self.database)
@@ -50,11 +54,20 @@ class Record:
 
     def close(self) -> None:
         """Let go of the database; what was stored stays."""
-        if self.database.path is not None and not self.read_only:
-            with guarded(self.place), self.database.readers.connect() as connection:
+        try:
+            self.note_progress()
+        except RecordUnavailableError:  # a server that is away: what was stored is stored
+            if self.database.path is not None:
+                raise
+        finally:
+            self.database.readers.dispose()
+
+    def note_progress(self) -> None:
+        """Note beside the record how far it has come, by which one that goes back in time is known."""
+        if self.database.mark is not None and not self.read_only:
+            with self.reading() as connection:
                 identity, version = connection.execute(select(meta.c.record_id, meta.c.version)).one()
-            opening.write_mark(self.database.path, identity, version)
-        self.database.readers.dispose()
+            opening.write_mark(self.database.mark, identity, version)
 
     def __enter__(self) -> Self:
         return self
@@ -74,10 +87,24 @@ class Record:
         if self.read_only:
             raise RecordError("the record was opened for reading", path=self.place, fix="open it for writing")
         with guarded(self.place), self.database.writers.begin() as connection:
+            if (
+                self.database.path is None
+            ):  # one writer after the other, as SQLite has it: no deadlocks, nothing to try again
+                connection.execute(select(meta.c.id).with_for_update())
             yield connection
 
     def standing(self, now: float) -> Standing:
-        """Return one consistent reading of everything a tick needs."""
+        """Return one consistent reading of everything a tick needs; a record that went back in time is paused first."""
+        standing = self.read_standing(now)
+        if standing.version < self.newest and not self.read_only:
+            with guarded(self.place):
+                opening.recognize(self.database, self.newest)
+            standing = self.read_standing(now)
+        self.newest = standing.version
+        return standing
+
+    def read_standing(self, now: float) -> Standing:
+        """Return one consistent reading."""
         with self.reading() as connection:
             version, last_tick = connection.execute(select(meta.c.version, meta.c.last_tick)).one()
             seen = self.seen.read(connection, version)
@@ -123,7 +150,7 @@ class Record:
         """Store the change durably if the record still is at its version and its targets are free; return whether it was."""
         try:
             with self.writing() as connection:
-                writes.store(connection, change, self.seen)
+                writes.store(connection, change, self.seen, self.term)
         except writes.LostError:
             return False
         self.seen.committed(change)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from engine.records.errors import RecordError
+from engine.records.errors import RecordError, RecordUnavailableError
 from engine.records.rows import RowError
 
 FULL = ("the disk under the record is full", "free space there; nothing of this change was stored")
@@ -28,6 +28,25 @@ REASONS = {
 }
 
 
+AWAY = ("its server cannot be reached", "see whether it runs; what is running goes on by itself when it answers again")
+BUSY = ("someone else keeps the record locked", "try again; `SELECT * FROM pg_stat_activity` says who is at it")
+STATES = {
+    "08": AWAY,
+    "57P": AWAY,
+    "28": ("its server does not let us in", "check the user and the password; a password may stand in ~/.pgpass"),
+    "3D000": ("its server has no such database", "create it: `createdb --encoding UTF8 NAME`"),
+    "42501": ("the record may not be used", "make the user the owner of the database"),
+    "53100": FULL,
+    "53300": ("its server takes no more connections", "raise max_connections there"),
+    "25006": ("its server takes no writes now", "name the primary, not a standby"),
+    "40": BUSY,
+    "55P03": BUSY,
+    "57014": BUSY,
+}
+"""PostgreSQL's codes, by how they begin; the longest that fits counts."""
+PASSING = ("08", "40", "53", "55P03", "57", "25006")
+
+
 @contextmanager
 def guarded(path: str) -> Iterator[None]:
     """Turn every error of the database, its driver and its files into a RecordError about `path`."""
@@ -42,14 +61,31 @@ def guarded(path: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         raise RecordError(str(error), path=path, fix="check the record's address") from error
     except ImportError as error:
-        raise RecordError(str(error), path=path, fix="install the driver of this database") from error
+        fix = "install the driver of this database: `pip install 'mendbook[postgres]'`"
+        raise RecordError(str(error), path=path, fix=fix) from error
     except OSError as error:
         raise RecordError(error.strerror or str(error), path=path, fix="check the path and its rights") from error
 
 
 def explained(error: BaseException | None, path: str) -> RecordError:
     """Return the error in words, with the fix that fits its code."""
+    name = getattr(error, "sqlite_errorname", "")
+    if not name:
+        return told_by_server(error, path)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest the details
     message, fix = REASONS.get(code, (str(error), "see the message of the database"))
-    name = getattr(error, "sqlite_errorname", "")
-    return RecordError(f"{message} ({name}: {error})" if name else message, path=path, fix=fix)
+    kind = RecordUnavailableError if code == sqlite3.SQLITE_BUSY else RecordError
+    return kind(f"{message} ({name}: {error})", path=path, fix=fix)
+
+
+def told_by_server(error: BaseException | None, path: str) -> RecordError:
+    """Return an error of a database server, or of the way there, in words."""
+    state = getattr(error, "sqlstate", None)
+    said = " ".join(str(error).split()).rstrip(".")
+    if state is None and type(error).__name__ != "OperationalError":
+        return RecordError(said, path=path, fix="see the message of the database")
+    state = state or "08"  # no answer at all: the connection could not be made, or broke
+    known = [begin for begin in STATES if state.startswith(begin)]
+    message, fix = STATES[max(known, key=len)] if known else (said, "see the message of the database")
+    kind = RecordUnavailableError if state.startswith(PASSING) else RecordError
+    return kind(message if message == said else f"{message} ({said})", path=path, fix=fix)

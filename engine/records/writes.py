@@ -34,9 +34,14 @@ class LostError(Exception):
     """The record moved on, or a target is another's: nothing of the change may stay."""
 
 
-def store(connection: Connection, change: Change, seen: LastSeen) -> None:
-    """Write all of a change; raises LostError when the record is not at its version or a target is not free."""
+def store(connection: Connection, change: Change, seen: LastSeen, term: str | None = None) -> None:
+    """Write all of a change; raises LostError when the record is not at its version or a target is not free.
+
+    A `term` of leadership that is over loses, too, whatever the version.
+    """
     moved = update(meta).where(meta.c.version == change.version).values(version=change.version + 1)
+    if term is not None:
+        moved = moved.where(meta.c.leader == term)
     if connection.execute(moved).rowcount != 1:
         raise LostError
     if change.alerts is not None:

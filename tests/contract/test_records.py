@@ -34,13 +34,14 @@ class Kept:
         return self.records.standing(now)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.lab)])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
     if request.param == "memory":
         memory = MemoryRecords(lambda: NOW)
         yield Kept(memory, memory, lambda: memory.entries)
         return
-    with Record(tmp_path / "record.db") as record:
+    where = tmp_path / "record.db" if request.param == "sqlite" else request.getfixturevalue("postgres").url()
+    with Record(where) as record:
         yield Kept(record, Desk(record, lambda: NOW), lambda: [one.entry for one in History(record).entries()])
 
 

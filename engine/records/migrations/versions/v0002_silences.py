@@ -1,4 +1,4 @@
-"""Silences; the oldest events are found by their time; whole numbers have 64 bits everywhere."""
+"""Silences; who leads; the oldest events are found by their time; whole numbers have 64 bits everywhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE = {
 
 
 def upgrade() -> None:
-    """Add the table and the index; SQLite's integers are wide enough."""
+    """Add the table, the column and the index; SQLite's integers are wide enough."""
     op.create_table(
         "silences",
         sa.Column("id", sa.Text(), nullable=False),
@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("rest", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_silences"),
     )
+    op.add_column("meta", sa.Column("leader", sa.Text(), nullable=True))
     op.create_index("ix_events_at", "events", ["at"])
     if op.get_bind().dialect.name == "postgresql":
         for table, columns in WHOLE.items():
