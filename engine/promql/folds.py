@@ -155,7 +155,9 @@ class Fold:
         ahead = self._until - self._anchor
         if not ahead.any():
             return older
-        return self._kind.join(older, self._newer(ahead), (count, ahead))
+        whole = self._kind.join(older, self._newer(ahead), (count, ahead))
+        # where a window begins with its last step already behind it, none of the steps from the anchor on are its own
+        return _chosen(low <= self._anchor, whole, older)
 
     def _older(self, low: Indexes) -> tuple[State, Indexes]:
         """Return what the samples from place `low` to the anchor add up to, and how many they are."""

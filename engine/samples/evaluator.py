@@ -28,7 +28,7 @@ class EmbeddedEvaluator:
         self._store = Recent(store) if windows and isinstance(store, SampleStore) else store
         self._fresh = round(fresh * 1000)
         self._plans: OrderedDict[tuple[Query, ...], Plan] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._mutex, self._turn = threading.Lock(), threading.Lock()
 
     def answer(self, queries: Sequence[Query], at: float) -> tuple[Answer, ...]:
         """Return one answer for each query, in order, as of `at` (seconds since the epoch); equal queries are evaluated once.
@@ -37,7 +37,9 @@ class EmbeddedEvaluator:
         is read and worked out once.
         """
         asked = tuple(queries)
-        answers = self._planned(asked).answers(self._store, round(at * 1000), self._fresh)
+        plan = self._planned(asked)
+        with self._turn:  # windows that are kept move on with every evaluation
+            answers = plan.answers(self._store, round(at * 1000), self._fresh)
         return tuple(answers[query] for query in asked)
 
     def _planned(self, queries: tuple[Query, ...]) -> Plan:

@@ -1,20 +1,26 @@
-"""Windows that share their samples say what each of them says when it is read by itself."""
+"""Windows that share their samples, and keep them from tick to tick, say what each of them says when read by itself."""
 
 from __future__ import annotations
 
 import math
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from promql_memory import Memory
 
-from engine.model.labels import Labels
-from engine.model.truth import Query
-from engine.promql import STALE, EvaluationError, Plan, Storage, Vector, answer, evaluate, parse, track
+from engine.model.labels import Batch, Labels
+from engine.model.truth import Answer, Query
+from engine.promql import STALE, Plan, Storage, answer, parse, track
+from engine.samples import recent
+from engine.samples.evaluator import EmbeddedEvaluator
+from engine.samples.store import SampleStore
 
 NOW = 1_700_000_000_000
+FRESH = 60_000
 RANGES = (20, 45, 60, 61, 300, 301, 600)
 FUNCTIONS = (
     "avg_over_time({})",
@@ -43,7 +49,8 @@ FUNCTIONS = (
     "predict_linear({}, 60)",
     "absent_over_time({})",
 )
-TEXTS = tuple(function.format(f"x[{seconds}s]") for function in FUNCTIONS for seconds in RANGES) + (
+TEXTS = (
+    *(function.format(f"x[{seconds}s]") for function in FUNCTIONS for seconds in RANGES),
     "x - avg_over_time(x[5m] offset 1m)",
     "max_over_time(rate(x[45s])[2m:20s])",
     "sum(avg_over_time(x[1m] @ 1700000100))",
@@ -59,26 +66,25 @@ VALUES = st.one_of(
 def even_few_series(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(track, "FEW", 1)
     monkeypatch.setattr(track, "WIDEST", 1000)
+    monkeypatch.setattr(recent, "LEAST", 1)
 
 
-def same(one: float, other: float, floor: float) -> bool:
-    return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-9, abs_tol=floor)
+def same(one: float, other: float) -> bool:
+    return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-9)
 
 
-def check(plan: Plan, storage: Storage, at: int, floor: float = 0.0) -> None:
-    """Assert that what is planned together gets the answers that each expression gets alone."""
-    for query, together in plan.answers(storage, at, 60_000).items():
-        alone = answer(parse(query.expr), query, storage, at, 60_000)
-        assert together.error == alone.error, query
-        assert together.needs == alone.needs, query
-        got = {sample.labels: sample.value for sample in together.samples}
-        wanted = {sample.labels: sample.value for sample in alone.samples}
+def check(answers: Iterable[Answer], storage: Storage, at: int) -> None:
+    """Assert that what is evaluated together has the answers that each expression has alone."""
+    for together in answers:
+        query = together.query
+        alone = answer(parse(query.expr), query, storage, at, FRESH)
+        assert (together.error, together.needs) == (alone.error, alone.needs), query
         assert [sample.labels for sample in together.samples] == [sample.labels for sample in alone.samples], query
-        for labels, value in wanted.items():
-            assert same(got[labels], value, floor), (query, labels, got[labels], value)
+        for got, wanted in zip(together.samples, alone.samples, strict=True):
+            assert same(got.value, wanted.value), (query, got, wanted)
 
 
-PLAN = Plan(map(Query, TEXTS))
+QUERIES = st.lists(st.sampled_from(TEXTS).map(Query), min_size=8, max_size=20, unique=True).map(tuple)
 
 
 @st.composite
@@ -97,7 +103,32 @@ def memories(draw: st.DrawFn) -> Memory:
     return memory
 
 
-@given(memories())
+@given(memories(), QUERIES)
 @settings(max_examples=150, deadline=None)
-def test_windows_cut_from_one_say_what_each_says_alone(memory: Memory) -> None:
-    check(PLAN, memory, NOW)
+def test_windows_cut_from_one_say_what_each_says_alone(memory: Memory, queries: tuple[Query, ...]) -> None:
+    check(Plan(queries).answers(memory, NOW, FRESH).values(), memory, NOW)
+
+
+HOSTS = tuple(Labels({"__name__": "x", "instance": f"h{host}"}) for host in range(4))
+STEP = st.tuples(
+    st.sampled_from((15, 15, 15, 15, 1, 7, 40, 200)),  # seconds on
+    st.sampled_from((HOSTS[:3], HOSTS[:3], HOSTS[:3], HOSTS[:1], HOSTS[1:], HOSTS, ())),
+    st.sampled_from((0, 0, 0, -1, -20, -70, 5)),  # early or late
+    st.lists(VALUES, min_size=4, max_size=4),
+    st.booleans(),  # asked at this tick, or not
+)
+
+
+@given(st.lists(STEP, min_size=3, max_size=40), QUERIES, st.sampled_from((100, 900, 9000)))
+@settings(max_examples=50, deadline=None)
+def test_asking_tick_by_tick_says_what_asking_once_says(
+    steps: list[tuple], queries: tuple[Query, ...], retention: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, SampleStore(Path(folder), retention=retention) as store:
+        keeping, now = EmbeddedEvaluator(store, fresh=FRESH / 1000), NOW
+        for ahead, hosts, shift, values, asked in steps:
+            now += ahead * 1000
+            if hosts:
+                store.append(Batch(now / 1000 + shift, hosts, tuple(values[: len(hosts)])))
+            if asked:
+                check(keeping.answer(queries, now / 1000), store, now)
