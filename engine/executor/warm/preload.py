@@ -14,7 +14,6 @@ _NEVER = (
     "ansible_collections",
     "ansible.plugins.vars",
     "ansible.plugins.callback.",
-    "ansible.plugins.inventory.",
 )
 """What must be loaded by each run itself: what finds the project's own, and what reads the environment while it is loaded."""
 

@@ -23,6 +23,7 @@ from engine.executor import supervisor, worker
 from engine.executor.folder import Folder
 from engine.executor.order import Order
 from engine.executor.warm import disguise, preload, stage, wire
+from engine.executor.warm.payloads import Payloads
 from engine.executor.warm.stage import Stage, Unfit
 
 _UNPLAYED = "the rehearsal failed"
@@ -69,8 +70,10 @@ def _prepare(folder: Path, order: Order, channel: socket.socket) -> Stage:
     place.path.mkdir(mode=0o700)
     built.lessons = folder / "lessons"
     built.watch()
+    Payloads(folder / "payloads").install()
     _rehearse(place, order, built, channel)
     preload.load(built.lessons.read_text(encoding="utf-8").split())
+    built.memory.take(built.lessons.with_suffix(".memory").read_bytes())
     built.lessons = None
     os.chdir("/")
     shutil.rmtree(place.path, ignore_errors=True)

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.executor.processes import MARK
-from engine.executor.warm import disguise
+from engine.executor.warm import disguise, memory
+from engine.executor.warm.memory import Memory
 from engine.executor.warm.starts import Cold, Reason
 
 TESTED = frozenset({(2, 19)})
@@ -45,6 +46,14 @@ _LATE = frozenset(
 """Variables that are read when a run needs them; `ANSIBLE_LOCAL_TEMP` is looked up anew for each."""
 _TEMPORARY = "DEFAULT_LOCAL_TMP"
 _HIGHEST = 1 << 20
+_OFTEN = (
+    ("connection", "ssh"),
+    ("become", "sudo"),
+    ("action", "normal"),
+    ("action", "gather_facts"),
+    ("action", "template"),
+)
+"""Plugins that a rehearsal does not come across."""
 
 
 class Unfit(Exception):  # noqa: N818 - an answer, not a mishap
@@ -59,6 +68,7 @@ class Stage:
     environment: Mapping[str, str]
     folder: Path
     lessons: Path | None = None
+    memory: Memory = field(default_factory=Memory)
     _files: dict[Path, tuple[int, ...]] = field(default_factory=dict)
 
     def refusal(self, program: str, environment: Mapping[str, str]) -> Cold | None:
@@ -116,7 +126,14 @@ class Stage:
         constants.set_constant(_TEMPORARY, constants.config.get_config_value(_TEMPORARY))
         importlib.import_module("ansible.utils.display").Display()._set_column_width()  # noqa: SLF001 - the terminal is another
         if self.lessons is not None:
-            atexit.register(_write_lessons, self.lessons)
+            atexit.register(self._write_lessons, self.lessons)
+
+    def _write_lessons(self, path: Path) -> None:
+        loader = importlib.import_module("ansible.plugins.loader")
+        for kind, name in _OFTEN:
+            getattr(loader, f"{kind}_loader").get(name, class_only=True)  # reads its description
+        path.with_suffix(".memory").write_bytes(self.memory.dump())
+        path.write_text("\n".join(list(sys.modules)), encoding="utf-8")
 
 
 def build(program: Path, environment: Mapping[str, str], folder: Path) -> Stage:
@@ -139,7 +156,7 @@ def build(program: Path, environment: Mapping[str, str], folder: Path) -> Stage:
     for name in constants.config.get_configuration_definitions():
         if name != _TEMPORARY and _mentions(getattr(constants, name, None), str(folder)):
             raise Unfit(f"the setting {name} depends on the working directory")
-    return Stage(program, dict(environment), folder)
+    return Stage(program, dict(environment), folder, memory=memory.install())
 
 
 def interpreter(program: Path) -> Path:
@@ -200,7 +217,3 @@ def _leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
-
-
-def _write_lessons(path: Path) -> None:
-    path.write_text("\n".join(list(sys.modules)), encoding="utf-8")
