@@ -6,6 +6,8 @@ operations over all series at once.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,12 +15,15 @@ BLOCK = 32
 """Samples in a block: eight minutes at the default interval of 15 s."""
 NONE = 0
 """The number of no block; block 0 is never used."""
+NEVER = -(2**63)
+"""The newest time of a series without samples."""
 OFFSET_LIMIT = 2**32
 """A block spans less than this many milliseconds (49 days)."""
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Columns:
@@ -30,7 +35,7 @@ class Columns:
     def __init__(self) -> None:
         # By series: its newest block, and the time of its newest sample.
         self.current = np.zeros(64, np.int64)
-        self.last = np.full(64, np.iinfo(np.int64).min, np.int64)
+        self.last = np.full(64, NEVER, np.int64)
         # By block. `base` is the time of its first sample; the block before it in the same series is `previous`.
         self._base = np.zeros(64, np.int64)
         self._count = np.zeros(64, np.int64)
@@ -56,13 +61,17 @@ class Columns:
         """The bytes that the blocks in use take."""
         return self.blocks * (BLOCK * 12 + 32)
 
+    def held(self, segment: int) -> int:
+        """Return the number of samples of a segment."""
+        return int(self._count[self._segment == segment].sum())
+
     def reserve(self, series: int) -> None:
         """Make room for series numbers below `series`."""
         have = len(self.current)
         if series > have:
             more = max(series, have + have // 2) - have
             self.current = np.concatenate([self.current, np.zeros(more, np.int64)])
-            self.last = np.concatenate([self.last, np.full(more, np.iinfo(np.int64).min, np.int64)])
+            self.last = np.concatenate([self.last, np.full(more, NEVER, np.int64)])
 
     def append(self, ids: Ints, time: int, values: Floats, segment: int) -> None:
         """Add one sample at `time` to each of `ids`, which are distinct and whose last samples are older."""
@@ -87,7 +96,7 @@ class Columns:
         self.last[ids] = time
 
     def drop(self, segment: int) -> Ints:
-        """Forget the samples of a segment; return the series that have none left."""
+        """Let go of the samples of a segment; return the series that have none left here. Their newest times stay known."""
         belongs = self._segment == segment
         gone = np.flatnonzero(belongs)
         if not gone.size:
@@ -105,15 +114,21 @@ class Columns:
         self._previous[gone] = NONE
         self._free = np.concatenate([self._free, gone[::-1]])
         dead: Ints = had[self.current[had] == NONE]
-        self.last[dead] = np.iinfo(np.int64).min
         return dead
 
-    def window(self, ids: Ints, start: int, end: int) -> tuple[Ints, Ints, Floats]:
+    def forget(self, number: int) -> None:
+        """Have the number of a series without samples stand for another one from now on."""
+        self.last[number] = NEVER
+
+    def window(self, ids: Ints, start: int, end: int, segment: int | None = None) -> tuple[Ints, Ints, Floats]:
         """Return, for each of `ids`, how many samples it has in start < time <= end; then their times and values.
 
-        The samples stand series behind series in the order of `ids`, ascending in time.
+        The samples stand series behind series in the order of `ids`, ascending in time; those of one segment where it is named.
         """
         rows, blocks = self._spread(ids, start, end)
+        if segment is not None:
+            inside = self._segment[blocks] == segment
+            rows, blocks = rows[inside], blocks[inside]
         low, high = self._bounds(blocks, start, end)
         lengths = high - low
         counts = np.bincount(rows, weights=lengths, minlength=len(ids)).astype(np.int64)
@@ -126,12 +141,14 @@ class Columns:
     def latest(self, ids: Ints, start: int, end: int) -> tuple[Mask, Ints, Floats] | None:
         """Return which of `ids` have their newest sample in start < time <= end, and the times and values of all newest.
 
-        None when one has samples beyond `end`: then the newest is not the one asked for.
+        None when one has samples beyond `end`: then the newest is not the one asked for. None, too, when one asked for is not here.
         """
         times = self.last[ids]
         if times.size and int(times.max()) > end:
             return None
         blocks = self.current[ids]
+        if ((blocks == NONE) & (times > start)).any():
+            return None
         places = blocks * BLOCK + np.maximum(self._count[blocks] - 1, 0)
         return times > start, times, self._values[places]
 
@@ -188,13 +205,23 @@ class Columns:
         """Return the numbers of `number` unused blocks."""
         if number > len(self._free):
             have = len(self._base)
-            more = max(number, have // 2, 64)
-            self._base = np.concatenate([self._base, np.zeros(more, np.int64)])
-            self._count = np.concatenate([self._count, np.zeros(more, np.int64)])
-            self._previous = np.concatenate([self._previous, np.zeros(more, np.int64)])
-            self._segment = np.concatenate([self._segment, np.full(more, -1, np.int64)])
-            self._offsets = np.concatenate([self._offsets, np.zeros(more * BLOCK, np.uint32)])
-            self._values = np.concatenate([self._values, np.zeros(more * BLOCK, np.float64)])
+            more = max(number, have // 4, 64)
+            self._base = longer(self._base, more)
+            self._count = longer(self._count, more)
+            self._count[have:] = 0
+            self._previous = longer(self._previous, more)
+            self._previous[have:] = NONE
+            self._segment = longer(self._segment, more)
+            self._segment[have:] = -1
+            self._offsets = longer(self._offsets, more * BLOCK)
+            self._values = longer(self._values, more * BLOCK)
             self._free = np.concatenate([np.arange(have + more - 1, have - 1, -1, dtype=np.int64), self._free])
         taken, self._free = self._free[-number:], self._free[:-number]
         return taken[::-1]
+
+
+def longer(numbers: npt.NDArray[Number], more: int) -> npt.NDArray[Number]:
+    """Return `numbers` with `more` behind them of any value: what is not written to takes no memory yet."""
+    room = np.empty(len(numbers) + more, numbers.dtype)
+    room[: len(numbers)] = numbers
+    return room

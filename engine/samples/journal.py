@@ -6,11 +6,13 @@ import errno
 import fcntl
 import os
 import time as clock
-from collections.abc import Iterator
+from array import array
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import structlog
 
 from engine.samples.columns import Ints
@@ -42,14 +44,39 @@ class Segment:
     size: int = 0
     oldest: int | None = None
     newest: int | None = None
-    local: dict[int, int] = field(default_factory=dict)
-    """From the store's number of a series to the segment's."""
-    series: list[int] = field(default_factory=list)
+    local: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """From the store's number of a series to the segment's; -1 for one that it has not named."""
+    series: array[int] = field(default_factory=lambda: array("q"))
     """From the segment's number of a series to the store's."""
     lists: dict[bytes, int] = field(default_factory=dict)
     """From the segment's numbers of the series of a list, as bytes, to the number of the list."""
     read: list[Ints] = field(default_factory=list)
-    """The lists as they were read, by number."""
+    """The lists as they were read, by number, in the store's numbers."""
+
+    def name(self, numbers: Sequence[int]) -> None:
+        """Take note that the segment names these series (by the store's numbers), in this order."""
+        if not numbers:
+            return
+        have, need = len(self.local), max(numbers) + 1
+        if need > have:
+            self.local = np.concatenate((self.local, np.full(max(need - have, have // 4), -1, np.int64)))
+        first = len(self.series)
+        self.local[list(numbers)] = np.arange(first, first + len(numbers))
+        self.series.extend(numbers)
+
+    def unname(self, number: int) -> None:
+        """Take note that a number of the store's will stand for another series."""
+        if number < len(self.local):
+            self.local[number] = -1
+
+    def named(self, numbers: Ints) -> Ints:
+        """Return the segment's numbers of series, -1 for those that it has not named."""
+        if len(self.local) and len(numbers) and int(numbers.max()) < len(self.local):
+            return self.local[numbers]
+        inside = numbers < len(self.local)
+        found = np.full(len(numbers), -1, np.int64)
+        found[inside] = self.local[numbers[inside]]
+        return found
 
     def spans(self, time: int) -> None:
         """Take note that the segment holds a sample of `time`."""
@@ -57,8 +84,8 @@ class Segment:
         self.newest = time if self.newest is None else max(self.newest, time)
 
     def seal(self) -> None:
-        """Let go of what only writing needs."""
-        self.local, self.series, self.lists, self.read = {}, [], {}, []
+        """Let go of what only writing and loading need."""
+        self.local, self.lists, self.read = np.zeros(0, np.int64), {}, []
 
 
 class Journal:
@@ -70,6 +97,8 @@ class Journal:
     def __init__(self, path: Path, *, limit: int, span: int, read_only: bool) -> None:
         self.segments: list[Segment] = []
         self.cut_off = self.set_aside = 0
+        self.vanished: set[int] = set()
+        """Segments that another process had removed when they were to be read."""
         self._path = path
         self._limit = limit
         self._span = span
@@ -138,6 +167,19 @@ class Journal:
             raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
         segment.size += len(data)
 
+    def forget(self) -> None:
+        """Begin anew, to load once more."""
+        self.segments.clear()
+        self.vanished.clear()
+
+    def retire(self, segment: Segment) -> None:
+        """Remove a segment whose samples are in a sealed file; if its file stays, the next opening removes it."""
+        try:
+            segment.path.unlink(missing_ok=True)
+        except OSError:
+            log.exception("segment of samples not removed", segment=str(segment.path))
+        self.segments.remove(segment)
+
     def drop(self, segment: Segment) -> bool:
         """Remove a segment, not the last one; return whether it is gone."""
         try:
@@ -148,32 +190,39 @@ class Journal:
         self.segments.remove(segment)
         return True
 
-    def load(self) -> Iterator[tuple[Segment, Record]]:
+    def load(self, sealed: Collection[int] = ()) -> Iterator[tuple[Segment, Record]]:
         """Yield every record that can be read, oldest segment first, and leave the files sound.
 
-        The caller keeps `local`, `series`, `read`, `oldest` and `newest` of each segment as it takes the records.
+        Segments whose numbers are `sealed` are removed: a crash came between sealing and removing them. The caller keeps
+        `name`s, `lists`, `read`, `oldest` and `newest` of each segment as it takes the records.
         """
+        self._number = max(sealed, default=0)
         for path in sorted(self._path.glob(f"*{SUFFIX}")):
-            if path.stem.isdecimal():
-                self._number = int(path.stem)
-                yield from self._load(path)
+            if not path.stem.isdecimal():
+                continue
+            if int(path.stem) not in sealed:
+                self._number = max(self._number, int(path.stem))
+                yield from self._load(path, int(path.stem))
+            elif not self._read_only:
+                path.unlink(missing_ok=True)
         if self.segments and not self._read_only:
             last = self.segments[-1]
             if last.path.stat().st_size == last.size:
                 self._file = os.open(last.path, os.O_RDWR | os.O_CLOEXEC)
                 os.lseek(self._file, last.size, os.SEEK_SET)
 
-    def _load(self, path: Path) -> Iterator[tuple[Segment, Record]]:
+    def _load(self, path: Path, number: int) -> Iterator[tuple[Segment, Record]]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            return  # retention was quicker than this reader
+            self.vanished.add(number)  # retention, or sealing, was quicker than this reader
+            return
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             log.exception("segment of samples cannot be read", segment=str(path))
             return
-        segment = Segment(self._number, path)
+        segment = Segment(number, path)
         reader = Reader(data)
         for record in reader:
             yield segment, record
@@ -187,7 +236,7 @@ class Journal:
         if segment.newest is not None:
             if self.segments:
                 self.segments[-1].seal()
-            segment.lists = {ids.astype("<u4").tobytes(): number for number, ids in enumerate(segment.read)}
+            segment.read = []
             self.segments.append(segment)
         elif not self._read_only:
             path.unlink(missing_ok=True)

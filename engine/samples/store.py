@@ -1,4 +1,4 @@
-"""The embedded time-series store: everything in memory for reading, every batch on disk before it counts."""
+"""The embedded time-series store: every batch on disk before it counts, what is new in memory, what is old compressed on disk."""
 
 from __future__ import annotations
 
@@ -15,17 +15,25 @@ import structlog
 
 from engine.model.labels import Batch, Labels
 from engine.promql.block import STALE, Block, Matcher, is_stale, only_last
+from engine.samples.archive import Archive, joined
 from engine.samples.columns import NONE, Columns, Floats, Ints
 from engine.samples.index import Index
 from engine.samples.journal import Journal, SamplesFull, SamplesLocked, Segment
+from engine.samples.sealed import SUFFIX
+from engine.samples.sealer import Sealer
 from engine.samples.segment import NEW_LIST, ONE_LIST, NewSeries, Record, encode
+from engine.samples.stats import Mark, StoreStats
 
 __all__ = ["Mark", "SampleStore", "SamplesFull", "SamplesLocked", "StoreStats"]
 
 SEGMENTS: Final = 16
 """Into about how many segments retention (and the size limit) is divided."""
-REMEMBERED: Final = 16
-"""How many lists of series are known by their identity: a few more than there are sources."""
+PACE: Final = 2
+"""For each sample that comes, so many are sealed while there are any to seal."""
+REOPENINGS: Final = 5
+"""So often a reader begins again when the process that writes has sealed what it was about to read."""
+REMEMBERED: Final = 64
+"""How many lists of series are known by their identity: more than sources have slots in an interval."""
 ARRIVALS: Final = 1024
 """The times of so many of the last batches are known by the order in which they came."""
 AHEAD: Final = 60.0
@@ -34,29 +42,6 @@ LATEST: Final = 1 << 53
 """Times beyond this many milliseconds either side of the epoch are refused."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """What a store holds and what it refused since it was opened."""
-
-    series: int
-    samples: int
-    segments: int
-    disk_bytes: int
-    memory_bytes: int
-    out_of_order: int
-    duplicates: int
-    cut_off_bytes: int
-    set_aside: int
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A moment in the life of a store: how many batches had come, and how often samples had been dropped."""
-
-    arrived: int
-    dropped: int
 
 
 @dataclass(slots=True)
@@ -78,6 +63,10 @@ class SampleStore:
     the samples in memory alike. With `read_only` the store is a picture of the moment it was opened, for a reader beside
     the process that writes.
 
+    The last two segments (a sixteenth of the retention or of the limit of size each, whichever is reached first) are in
+    memory. Older ones are sealed: compressed into a file that is read where it is asked for. Sealing goes on in small
+    steps with the batches that come, and shows in nothing but the memory and the disk.
+
     Durability: a batch is acknowledged (`append` returns) after one write(2) of one record, so the kernel has it: a crash or
     SIGKILL of the process loses nothing acknowledged, and can leave at most the one record in flight torn, which is cut
     off on opening. It is forced to the disk (fdatasync) at most every five seconds, since that may take tens of
@@ -96,13 +85,11 @@ class SampleStore:
         self._size_limit = size_limit
         self._read_only = read_only
         self._mutex = threading.RLock()
-        self._index = Index()
-        self._columns = Columns()
         self._resolved: OrderedDict[int, _Resolved] = OrderedDict()
-        self._newest: int | None = None
         self._out_of_order = self._duplicates = 0
         self._arrived = self._dropped = 0
         self._arrivals: deque[int] = deque(maxlen=ARRIVALS)
+        self._newest: int | None = None
         self._closed = False
         self._journal = Journal(
             path,
@@ -110,8 +97,9 @@ class SampleStore:
             span=max(self._retention // SEGMENTS, 1000),
             read_only=read_only,
         )
+        self._empty(path)
         try:
-            self._load()
+            self._load(path)
         except BaseException:
             self.close()
             raise
@@ -126,6 +114,7 @@ class SampleStore:
         """Force what was written to the disk and let another process write. Again is allowed; reading goes on working."""
         with self._mutex:
             self._closed = True
+            self._sealer.stop()
             self._journal.close()
 
     # Reading
@@ -139,7 +128,11 @@ class SampleStore:
         """
         with self._mutex:
             found = self._index.find(matchers)
-            counts, times, values = self._columns.window(found.ids, start, end)
+            hot = self._columns.window(found.ids, start, end)
+            cold = self._archive.overlapping(start, end)
+        # Reading files holds nobody up: they do not change, and one that is dropped meanwhile was too old anyway.
+        pieces = [*self._archive.read(cold, found.births, start, end), hot] if cold else [hot]
+        counts, times, values = joined(pieces, len(found.ids))
         series = found.series
         if not counts.all():
             has = counts > 0
@@ -193,14 +186,14 @@ class SampleStore:
         with self._mutex:
             return StoreStats(
                 series=len(self._index),
-                samples=self._columns.samples,
-                segments=len(self._journal.segments),
-                disk_bytes=self._journal.size,
-                memory_bytes=self._columns.size,
+                samples=self._columns.samples + self._archive.samples,
+                segments=len(self._journal.segments) + len(self._archive.files),
+                disk_bytes=self._journal.size + self._archive.size,
+                memory_bytes=self._columns.size + self._archive.memory,
                 out_of_order=self._out_of_order,
                 duplicates=self._duplicates,
                 cut_off_bytes=self._journal.cut_off,
-                set_aside=self._journal.set_aside,
+                set_aside=self._journal.set_aside + self._archive.set_aside,
             )
 
     # Writing
@@ -240,7 +233,7 @@ class SampleStore:
                 number = index.add(labels)
                 born.append(number)
             ids[place] = number
-        self._columns.reserve(len(index.births))
+        self._sealer.reserve(len(index.births))
         unique, first = np.unique(ids, return_index=True)
         keep = None if len(unique) == len(ids) else np.sort(first)
         resolved = _Resolved(series, ids if keep is None else ids[keep], keep)
@@ -279,25 +272,22 @@ class SampleStore:
         self._arrivals.append(time)
         self._newest = time if self._newest is None else max(self._newest, time)
         self._retain()
+        self._sealer.advance(PACE * len(ids))
 
     def _write(self, segment: Segment, ids: Ints, time: int, values: Floats, *, steady: bool) -> int | None:
         """Append one record to the segment, whole or not at all; return the number it gives to a steady list of series."""
-        unnamed = [number for number in ids.tolist() if number not in segment.local]
-        start = len(segment.series)
-        segment.local.update((number, start + place) for place, number in enumerate(unnamed))
-        local = np.fromiter(map(segment.local.__getitem__, ids.tolist()), np.int64, len(ids))
+        local = segment.named(ids)
+        places = np.flatnonzero(local < 0)
+        local[places] = np.arange(len(segment.series), len(segment.series) + len(places))
+        unnamed = ids[places].tolist()
         key = local.astype("<u4").tobytes()
         known = segment.lists.get(key)
         number = known if known is not None else NEW_LIST if steady else ONE_LIST
-        new = tuple(NewSeries(self._index.births[one], self._index.labels(one)) for one in unnamed)
+        births = self._index.births[ids[places]].tolist()
+        new = tuple(NewSeries(birth, self._index.labels(one)) for birth, one in zip(births, unnamed, strict=True))
         data = encode(Record(time, new, number, local if known is None else None, values))
-        try:
-            self._journal.put(segment, data)
-        except OSError:
-            for one in unnamed:
-                del segment.local[one]
-            raise
-        segment.series += unnamed
+        self._journal.put(segment, data)
+        segment.name(unnamed)
         if number == NEW_LIST:
             segment.lists[key] = len(segment.lists)
         return segment.lists.get(key) if steady else None
@@ -329,30 +319,54 @@ class SampleStore:
         if self._newest is None:
             return
         cutoff = min(self._newest, round(clock.time() * 1000)) - self._retention
+        for file in tuple(self._archive.files):
+            if file.newest <= cutoff or self._large():
+                self._forget_all(self._sealer.drop(file))
         for segment in self._journal.segments[:-1]:
-            aged = segment.newest is None or segment.newest <= cutoff
-            large = max(self._journal.size, self._columns.size) > self._size_limit
-            if (aged or large) and self._journal.drop(segment):
-                self._dropped += 1
-                for number in self._columns.drop(segment.number).tolist():
-                    self._forget(number)
-                times = [one.newest for one in self._journal.segments if one.newest is not None]
-                self._newest = max(times) if times else None
+            if segment.newest is None or segment.newest <= cutoff or self._large():
+                self._forget_all(self._sealer.drop_segment(segment))
+
+    def _large(self) -> bool:
+        return max(self._journal.size + self._archive.size, self._columns.size) > self._size_limit
+
+    def _forget_all(self, ended: Ints | None) -> None:
+        """Forget series that have no samples left, after some were dropped."""
+        if ended is None:
+            return
+        self._dropped += 1
+        for number in ended.tolist():
+            self._forget(number)
+        times = [file.newest for file in self._archive.files]
+        times += [segment.newest for segment in self._journal.segments if segment.newest is not None]
+        self._newest = max(times, default=None)
 
     def _forget(self, number: int) -> None:
         self._dropped += 1
         self._index.remove(number)
+        self._columns.forget(number)
         self._resolved.clear()
         if self._journal.segments:
             # Its number will be given to another series, which the segment being written has not named.
-            self._journal.segments[-1].local.pop(number, None)
+            self._journal.segments[-1].unname(number)
 
     # Opening
 
-    def _load(self) -> None:
-        for segment, record in self._journal.load():
-            self._replay(segment, record)
+    def _empty(self, path: Path) -> None:
+        self._index = Index()
+        self._columns = Columns()
+        self._archive = Archive(path, read_only=self._read_only)
+        self._sealer = Sealer(self._index, self._columns, self._archive, self._journal)
+        self._newest = None
+
+    def _load(self, path: Path) -> None:
+        for _ in range(REOPENINGS):
+            self._load_once()
+            if not any((path / f"{number:012}{SUFFIX}").exists() for number in self._journal.vanished):
+                break
+            self._journal.forget()
+            self._empty(path)
         if not self._read_only:
+            self._sealer.advance(1)
             self._retain()
         ahead = 0.0 if self._newest is None else self._newest / 1000 - clock.time()
         if ahead > AHEAD:
@@ -360,21 +374,35 @@ class SampleStore:
                 "samples are from the future; newer ones of their series wait for the clock", seconds=round(ahead)
             )
 
+    def _load_once(self) -> None:
+        for file, last in self._archive.load():
+            self._sealer.adopt(file, last)
+        self._newest = max((file.newest for file in self._archive.files), default=None)
+        number = 0
+        for segment, record in self._journal.load([file.number for file in self._archive.files]):
+            if segment.number != number and not self._read_only:
+                self._sealer.advance(1)  # a store of an older version has all its samples in segments
+            number = segment.number
+            self._replay(segment, record)
+
     def _replay(self, segment: Segment, record: Record) -> None:
+        numbers = []
         for one in record.new:
             number = self._index.ids.get(one.labels)
-            if number is None:
-                number = self._index.add(one.labels, one.birth)
-            segment.local[number] = len(segment.series)
-            segment.series.append(number)
-        self._columns.reserve(len(self._index.births))
-        local = record.ids
-        if local is None:
-            local = segment.read[record.list_number]
-        elif record.list_number == NEW_LIST:
-            segment.read.append(local)
-        ids = np.array(segment.series, np.int64)[local]
+            numbers.append(self._index.add(one.labels, one.birth) if number is None else number)
+        segment.name(numbers)
+        self._sealer.reserve(len(self._index.births))
+        if record.ids is None:
+            ids = segment.read[record.list_number]
+        else:
+            ids = np.array(segment.series, np.int64)[record.ids]
+            if record.list_number == NEW_LIST:
+                segment.lists[record.ids.astype("<u4").tobytes()] = len(segment.read)
+                segment.read.append(ids)
         ahead = self._columns.last[ids] < record.time  # always, unless someone has copied files about
-        self._columns.append(ids[ahead], record.time, record.values[ahead], segment.number)
+        if ahead.all():
+            self._columns.append(ids, record.time, record.values, segment.number)
+        else:
+            self._columns.append(ids[ahead], record.time, record.values[ahead], segment.number)
         segment.spans(record.time)
         self._newest = record.time if self._newest is None else max(self._newest, record.time)
