@@ -9,12 +9,14 @@ import click
 
 from engine.cli.asking import ask
 from engine.cli.groups import ListingGroup
-from engine.cli.output import Column, clean, console, emit, moment, note, output_option, show
+from engine.cli.output import Column, clean, console, emit, moment, note, output_option, plain, show
 from engine.cli.project import opened
 from engine.cli.times import since_option
 from engine.cli.words import age, hanging, lasting, line, short, unknown, when
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.app import App
     from engine.model.incident import Incident
 
@@ -25,7 +27,7 @@ Examples:
   mendbook incidents --target web-1 --since 2d         one host, the last two days
   mendbook incidents show inc-3f2                      everything about one; an id may be shortened
   mendbook incidents ack inc-3f2 --reason "on it"      no more reminders; automation keeps off
-  mendbook incidents handback inc-3f2 --reason "fixed" automation may try again, from the first remedy
+  mendbook incidents hand-back inc-3f2 --reason "done" automation may try again, from the first remedy
 """
 STATES = ("live", "open", "remediating", "verifying", "escalated", "resolved", "self_healed")
 reason_option = click.option("--reason", metavar="TEXT", default="", help="Why; it goes into the record.")
@@ -57,22 +59,42 @@ def list_(state: str | None, target: str | None, since: float | None, limit: int
             ][-limit:]
         else:
             found = list(app.history.incidents(since=since, target=target, state=exact, limit=limit))
-        show(found, columns(), output, empty="no incident")
+        from engine.records.past import Past
+
+        seen = Past(app.record).acknowledged([each.id for each in found if each.acknowledged_by])
+        if output != "table":
+            emit([{**plain(each), "acknowledged_at": seen.get(each.id)} for each in found], output)
+            return
+        show(found, columns(seen), output, empty="no incident")
 
 
-def columns() -> tuple[Column, ...]:
-    """Return what is shown of an incident in the list."""
+def columns(seen: Mapping[str, float]) -> tuple[Column, ...]:
+    """Return what is shown of an incident in the list; `seen` says when one was acknowledged."""
+
+    def state(each: Incident) -> str:
+        return f"{each.state}, seen" if each.acknowledged_by and each.state.live else str(each.state)
+
+    def why(each: Incident) -> str:
+        told = f"; seen by {seen_by(each, seen)}" if each.acknowledged_by and each.state.live else ""
+        return f"{short(each.reason or each.code or '-')}{told}"
+
     return (
         Column("ID", lambda each: line(each.id), whole=True),
         Column("OPENED", lambda each: when(each.opened_at), whole=True),
-        Column("STATE", lambda each: str(each.state), style="bold", whole=True),
+        Column("STATE", state, style="bold", whole=True),
         Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RESOURCE", lambda each: line(each.resource)),
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
         Column("RUNBOOK", lambda each: line(each.runbook or "-")),
         Column("LASTED", lambda each: lasting((each.ended_at or time.time()) - each.opened_at), right=True, whole=True),
-        Column("WHY", lambda each: short(each.reason or each.code or "-"), beneath=True),
+        Column("WHY", why, beneath=True),
     )
+
+
+def seen_by(incident: Incident, seen: Mapping[str, float]) -> str:
+    """Say who acknowledged an incident, and since when."""
+    at = seen.get(incident.id)
+    return line(f"{incident.acknowledged_by}{f' since {when(at)} ({age(at)})' if at is not None else ''}")
 
 
 @command.command("show")
@@ -116,7 +138,9 @@ def tell(app: App, incident: Incident) -> None:
         "times": times_of(incident),
     }
     if incident.acknowledged_by:
-        facts["seen by"] = incident.acknowledged_by
+        from engine.records.past import Past
+
+        facts["seen by"] = seen_by(incident, Past(app.record).acknowledged([incident.id]))
     if incident.reopened:
         facts["reopened"] = f"{incident.reopened} times"
     for name, value in facts.items():
@@ -159,12 +183,17 @@ def close(incident_id: str, reason: str) -> None:
     attend(incident_id, "close", reason, "closed")
 
 
-@command.command(short_help="Hand an escalated incident back to automation.")
+@command.command("hand-back", short_help="Hand an escalated incident back to automation.")
 @click.argument("incident_id", metavar="ID")
 @reason_option
-def handback(incident_id: str, reason: str) -> None:
+def hand_back(incident_id: str, reason: str) -> None:
     """Hand an escalated incident back to automation, which begins again with the first remedy."""
     attend(incident_id, "hand_back", reason, "handed back")
+
+
+command.add_command(
+    click.Command("handback", params=hand_back.params, callback=hand_back.callback, help=hand_back.help, hidden=True)
+)
 
 
 def attend(prefix: str, kind: str, reason: str, done: str) -> None:

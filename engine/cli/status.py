@@ -110,8 +110,9 @@ def tell_standing(standing: Standing, live: Sequence[Incident]) -> None:
     table("Open incidents", live, incident_columns())
     table("Running", standing.executions, execution_columns())
     from engine.cli.locks import columns as lock_columns
+    from engine.cli.locks import held
 
-    table("Locks", standing.locks, lock_columns())
+    table("Locks", held(standing), lock_columns())
     pauses = (
         Column("PAUSED", lambda pause: "all, STOPPED" if pause.stop else line(pause.scope), style="bold yellow"),
         Column("BY", lambda pause: line(pause.by)),

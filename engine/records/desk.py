@@ -95,7 +95,7 @@ class Desk:
                 return False
             connection.execute(delete(locks).where(locks.c.target == target))
             sentence = f"{by} broke the lock of {owner} on {target}: {reason}"
-            self.note(connection, sentence, "release_lock", by, target, more={"owner": owner})
+            self.note(connection, sentence, "release_lock", by, target)
         return True
 
     def note(

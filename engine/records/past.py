@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, func, select
@@ -40,6 +40,14 @@ class Past:
         query = select(entries).where(entries.c.number > number).order_by(entries.c.number).limit(limit)
         with self.record.reading() as connection:
             return tuple(logged(dict(row)) for row in connection.execute(query).mappings())
+
+    def acknowledged(self, incidents: Collection[str]) -> dict[str, float]:
+        """Return when each of these incidents was acknowledged last; one that never was is left out."""
+        seen = (entries.c.kind == "operator") & (entries.c.code == "acknowledge")
+        query = select(entries.c.incident, func.max(entries.c.at)).where(seen, entries.c.incident.in_(tuple(incidents)))
+        with self.record.reading() as connection:
+            rows = connection.execute(query.group_by(entries.c.incident)).all() if incidents else ()
+            return {str(incident): float(at) for incident, at in rows}
 
     def counts(self, now: float) -> Counts:
         """Return how much of what stands in the record now, in one reading."""

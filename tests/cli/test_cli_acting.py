@@ -66,13 +66,52 @@ def test_who_asks_is_the_person_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> 
     assert asking.operator().startswith("ada�[1m@")
 
 
-def test_a_lock_is_released_once(project: Project) -> None:
+def test_a_lock_is_broken_once_and_the_record_says_whose_it_was(project: Project) -> None:
     waiting(project)
-    assert project.run("locks", "release", "web-1", "--reason", "checked").code == 0
+    broken = project.run("locks", "break", "web-1", "--reason", "checked")
+    assert broken.code == 0
+    assert "inc-waits still waits for a human" in broken.err
     assert json.loads(project.run("locks", "-o", "json").out) == []
+    assert told(project) == [f"{asking.operator()} broke the lock of inc-waits on web-1: checked"]
     again = project.run("locks", "release", "web-1", "--reason", "checked")
     assert again.code == 1
     assert "no host is" in again.err
+
+
+def test_a_lock_is_not_broken_while_an_execution_works_on_the_host_unless_by_force(project: Project) -> None:
+    steps = (PlannedStep("restart.yml", ("web-1", "web-2")),)
+    execution = Execution("run-1", "att-1", "", "memory-short", "d1", "Restart", "web-1", steps)
+    with project.record as record:
+        hosts = frozenset({"web-1", "web-2"})
+        assert record.commit(Change(0, time.time(), execution=execution, locks=hosts))
+    (one, _) = json.loads(project.run("locks", "-o", "json").out)
+    assert one["doing"] == "run-1 is pending"
+    refused = project.run("locks", "break", "web-2", "--reason", "in a hurry")
+    assert refused.code == 20
+    assert "run-1 works on web-2" in refused.err
+    assert "mendbook runs cancel run-1" in refused.err
+    assert len(json.loads(project.run("locks", "-o", "json").out)) == 2
+    assert project.run("locks", "break", "web-2", "--reason", "it is scrap", "--force").code == 0
+    assert [each["target"] for each in json.loads(project.run("locks", "-o", "json").out)] == ["web-1"]
+
+
+def test_who_has_seen_an_incident_is_listed_with_since_when(project: Project) -> None:
+    waiting(project)
+    assert project.run("incidents", "ack", "inc-w").code == 0
+    (listed,) = json.loads(project.run("incidents", "--state", "live", "-o", "json").out)
+    assert listed["acknowledged_by"] == asking.operator()
+    assert 0 <= time.time() - listed["acknowledged_at"] < 60
+    shown = project.run("incidents").out
+    assert "escalated, seen" in shown
+    assert f"seen by {asking.operator()} since" in shown
+    assert f"seen by    {asking.operator()} since" in project.run("incidents", "show", "inc-w").out
+
+
+def test_a_pause_that_ran_out_is_not_resumed(project: Project) -> None:
+    assert project.run("pause", "--reason", "short", "--for", "1ms").code == 0
+    over = project.run("resume", "--reason", "done")
+    assert over.code == 1
+    assert "all is not paused" in over.err
 
 
 def test_an_incident_is_acknowledged_handed_back_and_closed_without_an_engine(project: Project) -> None:
@@ -89,7 +128,7 @@ def test_an_incident_is_acknowledged_handed_back_and_closed_without_an_engine(pr
 
 def test_an_incident_that_is_handed_back_begins_anew(project: Project) -> None:
     waiting(project)
-    assert project.run("incidents", "handback", "inc-w", "--reason", "part replaced").code == 0
+    assert project.run("incidents", "hand-back", "inc-w", "--reason", "part replaced").code == 0
     assert state(project)[0] is IncidentState.OPEN
     assert f"{asking.operator()} handed it back: part replaced" in told(project)
 

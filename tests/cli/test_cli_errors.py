@@ -29,7 +29,7 @@ MISTAKES = {
     "ambiguous": ("incidents", "show", "inc-"),
     "no-execution": ("runs", "logs", "run-x"),
     "ended-already": ("runs", "cancel", "run-healed", "--reason", "x"),
-    "not-locked": ("locks", "release", "web-2", "--reason", "x"),
+    "not-locked": ("locks", "break", "web-2", "--reason", "x"),
     "no-promql": ("metrics", "query", "rate(up[5m]"),
     "no-promql-in-line-2": ("why", "web-1", "--expr", "up ==\n  rate(up)"),
     "no-result": ("metrics", "query", "up / on () up"),
@@ -92,8 +92,8 @@ def test_a_file_that_may_not_be_read_is_named(project: Project) -> None:
 HELPS = (
     ("init",), ("doctor",), ("status",), ("why",), ("lint",), ("pause",), ("resume",),
     ("incidents",), ("incidents", "list"), ("incidents", "show"), ("incidents", "ack"), ("incidents", "close"),
-    ("incidents", "handback"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
-    ("locks",), ("locks", "list"), ("locks", "release"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
+    ("incidents", "hand-back"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
+    ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
     ("lab",), ("lab", "status"), ("lab", "down"),
     ("audit-log",), ("audit-log", "list"), ("audit-log", "verify"), ("audit-log", "export"), ("backup",), ("restore",),
 )  # fmt: skip

@@ -169,7 +169,8 @@ class MemoryRecords:
         lock = self.locks.pop(target, None)
         if lock is None:
             return False
-        self.operator(f"{by} released the lock on {target}: {reason}", "release_lock", {"by": by}, target)
+        sentence = f"{by} broke the lock of {lock.owner} on {target}: {reason}"
+        self.operator(sentence, "release_lock", {"by": by}, target)
         return True
 
     def operator(self, sentence: str, code: str, data: Mapping[str, Value], target: str | None = None) -> None:
