@@ -177,9 +177,11 @@ def _count_values(node: Aggregation, frame: Frame) -> Grid:
     key = group_key(node)
     counts: Counter[tuple[Labels, int]] = Counter()
     for row, labels in enumerate(grid.series):
-        group = key(labels)
         for column in np.flatnonzero(grid.present[row]).tolist():
-            counts[group.with_({name: print_plain(float(grid.values[row, column]))}), column] += 1
+            counted = {name: print_plain(float(grid.values[row, column]))}
+            # the label is written first: `without` may name it, too
+            group = key(labels.with_(counted)) if node.without else key(labels).with_(counted)
+            counts[group, column] += 1
     numbers, rows = number_groups(labels for labels, _ in counts)
     values = np.zeros((len(numbers), grid.values.shape[1]))
     for row, ((_, column), count) in zip(rows, counts.items(), strict=True):

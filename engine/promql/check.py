@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from engine.promql.block import Matcher, MatchOperator
+from engine.promql.block import Matcher
 from engine.promql.catalogue import FUNCTIONS
 from engine.promql.errors import ParseError
 from engine.promql.lexer import Token
-from engine.promql.patterns import compile_pattern
+from engine.promql.patterns import admits_empty
 from engine.promql.syntax import (
     COMPARISONS,
     SETS,
@@ -95,21 +95,9 @@ def check(tree: Expression, text: str) -> None:
 
 
 def _selects(node: Selector, matchers: tuple[Matcher, ...], text: str) -> None:
-    if all(_admits_empty(matcher) for matcher in matchers):
+    if all(map(admits_empty, matchers)):
         message = "the selector would match every series: at least one matcher must refuse the empty value"
         raise ParseError(message, *node.span, text)
-
-
-def _admits_empty(matcher: Matcher) -> bool:
-    match matcher.operator:
-        case MatchOperator.EQUAL:
-            return matcher.value == ""
-        case MatchOperator.NOT_EQUAL:
-            return matcher.value != ""
-        case MatchOperator.REGEX:
-            return compile_pattern(matcher.value).fullmatch("") is not None
-        case MatchOperator.NOT_REGEX:
-            return compile_pattern(matcher.value).fullmatch("") is None
 
 
 def _wants(node: Expression, wanted: Type, what: str, text: str) -> None:

@@ -7,6 +7,9 @@ from engine.promql.lexer import Kind, Token
 from engine.promql.literals import LEGAL_LABEL, read_number, read_string
 from engine.promql.syntax import Span
 
+NO_LABELS = frozenset({"without", "inf", "nan"})
+"""What Prometheus does not take for a label's name in a grouping unless it is quoted."""
+
 
 class Cursor:
     """One pass over the tokens of one text."""
@@ -82,7 +85,9 @@ class Cursor:
         """Return the value of a number's token."""
         try:
             return read_number(token.text)
-        except (ValueError, OverflowError):
+        except OverflowError as wrong:
+            raise self.error(str(wrong), (token.start, token.end)) from None
+        except ValueError:
             hint = ": units go from large to small, each once" if token.text[-1:].isalpha() else ""
             message = f"{shown(token.text)} is neither a number nor a duration{hint}"
             raise self.error(message, (token.start, token.end)) from None
@@ -99,19 +104,28 @@ class Cursor:
         self.expect("(")
         labels = []
         while not self.sees(")"):
-            labels.append(self.label())
+            labels.append(self.grouped())
             if not self.sees(")") and not self.accept(","):
                 raise self.unexpected("',' or ')'")
         self.expect(")")
         return tuple(labels)
 
-    def label(self) -> str:
-        """Read one label name, bare or quoted."""
+    def grouped(self) -> str:
+        """Read a label name of a list in parentheses: there, some words are none, and a colon may stand in one."""
+        token = self.token
+        if token.kind is not Kind.NAME:
+            return self.label()
+        if token.text.lower() in NO_LABELS:
+            raise self.error(f"{shown(token.text)} is a word of the language: put it in quotes", self.here())
+        return self.take().text
+
+    def label(self, *, empty: bool = False) -> str:
+        """Read one label name, bare or quoted; `empty` says whether it may be, in quotes."""
         token = self.token
         if token.kind is Kind.STRING:
             self.take()
             name = self.string(token)
-            if not name or not _is_text(name):
+            if not (name or empty) or not _is_text(name):
                 raise self.error("a label name is UTF-8 and not empty", (token.start, token.end))
             return name
         if token.kind is Kind.NAME and LEGAL_LABEL.fullmatch(token.text):

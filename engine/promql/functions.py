@@ -31,12 +31,14 @@ def _clamp(frame: Frame, node: Call) -> Grid:
 def _clamp_min(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
     values = np.maximum(frame.scalar(node.arguments[1]), grid.values)
+    values = np.where(np.isposinf(grid.values), np.inf, values)  # as great as can be, whatever the bound
     return grid.holding(values).nameless(node.span)
 
 
 def _clamp_max(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
     values = np.minimum(frame.scalar(node.arguments[1]), grid.values)
+    values = np.where(np.isneginf(grid.values), -np.inf, values)
     return grid.holding(values).nameless(node.span)
 
 

@@ -35,9 +35,8 @@ def _histograms(grid: Grid) -> list[Histogram]:
     """Gather the buckets of each histogram; series whose `le` is no number are no buckets."""
     found: dict[Labels, list[tuple[float, int]]] = {}
     for row, labels in enumerate(grid.series):
-        try:
-            bound = float(labels.get("le", ""))
-        except ValueError:
+        bound = _bound(labels.get("le", ""))
+        if bound is None:
             continue
         found.setdefault(labels.without("le"), []).append((bound, row))
     histograms = []
@@ -45,6 +44,14 @@ def _histograms(grid: Grid) -> list[Histogram]:
         buckets.sort()
         histograms.append(Histogram(labels, [bound for bound, _ in buckets], [row for _, row in buckets]))
     return histograms
+
+
+def _bound(text: str) -> float | None:
+    """Return the upper bound that `le` stands for, if any: it has no spaces about it, and no digits of other scripts."""
+    try:
+        return float(text) if text.isascii() and text == text.strip() else None
+    except ValueError:
+        return None
 
 
 def _columns(grid: Grid, histogram: Histogram) -> Iterator[tuple[int, list[Bucket]]]:
@@ -89,7 +96,7 @@ def bucket_quantile(share: float, buckets: list[Bucket]) -> float:
     if buckets[-1][0] != inf or len(buckets) < 2:  # noqa: PLR2004  (the bucket for everything, and one more)
         return nan
     counts = _rising([count for _, count in buckets])
-    if counts[-1] == 0 or isnan(counts[-1]):
+    if counts[-1] == 0:
         return nan
     rank = share * counts[-1]
     place = next((index for index, count in enumerate(counts[:-1]) if count >= rank), len(counts) - 1)
@@ -124,7 +131,7 @@ def bucket_fraction(lower: float, upper: float, buckets: list[Bucket]) -> float:
     if buckets[-1][0] != inf:
         return nan
     whole = buckets[-1][1]
-    if whole == 0 or isnan(whole) or isnan(lower) or isnan(upper):
+    if whole == 0 or isnan(lower) or isnan(upper):
         return nan
     if lower >= upper:
         return 0.0

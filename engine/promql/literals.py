@@ -46,7 +46,10 @@ def print_duration(milliseconds: int) -> str:
 
 
 def read_number(text: str) -> float:
-    """Return the value of a number literal: decimal, hexadecimal, `Inf`, `NaN` or a duration; ValueError when it is none."""
+    """Return the value of a number literal: decimal, hexadecimal, `Inf`, `NaN` or a duration.
+
+    Raises ValueError when it is none, OverflowError when it is beyond what Prometheus can hold.
+    """
     lower = text.lower()
     if lower == "inf":
         return math.inf
@@ -54,15 +57,23 @@ def read_number(text: str) -> float:
         return math.nan
     duration = read_duration(text)
     if duration is not None:
+        if duration > LONGEST_DURATION:
+            raise OverflowError("duration out of range")
         return duration / 1000
     if not _underscores_stand_between_digits(lower):
         raise ValueError(text)
     plain = lower.replace("_", "")
     if plain.startswith("0x"):
-        return float(int(plain, 16))
+        whole = int(plain, 16)
+        if whole >= 1 << 63:
+            raise OverflowError("number out of range")
+        return float(whole)
     if len(plain) > 1 and plain.startswith("0") and plain.isdigit() and not set(plain) & {"8", "9"}:
         return float(int(plain, 8))  # as in Go, a leading zero means octal
-    return float(plain)
+    value = float(plain)
+    if math.isinf(value):
+        raise OverflowError("number out of range")
+    return value
 
 
 def _underscores_stand_between_digits(text: str) -> bool:

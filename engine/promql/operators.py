@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from engine.model.labels import Labels
+from engine.model.labels import METRIC_NAME, Labels
 from engine.promql.block import Values
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame
@@ -30,13 +30,23 @@ from engine.promql.values import (
     number_groups,
 )
 
+
+def _power(base: Values, exponent: Values) -> Values:
+    """Return the power as IEEE 754 has it; numpy takes the root instead, which -Inf and -0 have none of."""
+    power: Values = np.power(base, exponent)
+    rooted = exponent == 0.5  # noqa: PLR2004  (the one exponent that numpy does so with)
+    return (
+        np.where(rooted & (base <= 0) & (np.isinf(base) | (base == 0)), np.abs(base), power) if rooted.any() else power
+    )
+
+
 ARITHMETIC: Mapping[str, Callable[[Values, Values], Values]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
     "/": np.divide,
     "%": np.fmod,
-    "^": np.power,
+    "^": _power,
     "atan2": np.arctan2,
 }
 COMPARE: Mapping[str, Callable[[Values, Values], Mask]] = {
@@ -266,9 +276,12 @@ def _result_labels(
         bare = [drop_metadata(many[row]) for row in many_rows.tolist()]
         return tuple(drop_labels(labels, matching.labels) for labels in bare) if matching.labels else tuple(bare)
     base = [many[row] if keeps_name else drop_metadata(many[row]) for row in many_rows.tolist()]
-    if not matching.include:
+    include = matching.include
+    if node.bool and not keeps_name:  # whatever was included: what is 0 or 1 has no name
+        include = tuple(name for name in include if name != METRIC_NAME)
+    if not include:
         return tuple(base)
     return tuple(
-        labels.with_({name: one[row].get(name, "") for name in matching.include})
+        labels.with_({name: one[row].get(name, "") for name in include})
         for labels, row in zip(base, one_rows.tolist(), strict=True)
     )

@@ -241,7 +241,7 @@ class Parser(MatchingCursor):
 
     def matcher(self) -> Matcher:
         """Read one label matcher."""
-        name = self.label()
+        name = self.label(empty=True)
         if not self.sees("=", "!=", "=~", "!~"):
             if self.sees("=="):
                 raise self.error("labels are compared with a single =", self.here())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Protocol
 
 import re2
 
+from engine.promql.block import Matcher, MatchOperator
+
+ESCAPES = re.compile(r"\\Q.*?(?:\\E|$)|\\.", re.DOTALL)
 LARGEST_PROGRAM = 8 << 20
 """Bytes that one compiled pattern may take; what people write is bounded."""
 
@@ -48,4 +52,21 @@ def compile_pattern(text: str) -> Pattern:
         raise PatternError(reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)) from None
     except UnicodeEncodeError:
         raise PatternError("not UTF-8") from None
+    if not all(name.isascii() for name in pattern.groupindex):
+        raise PatternError("invalid named capture")
+    if any(escape == r"\C" for escape in ESCAPES.findall(text)):
+        raise PatternError(r"invalid escape sequence: \C")
     return pattern
+
+
+def admits_empty(matcher: Matcher) -> bool:
+    """Return whether a matcher admits the empty value, and so series without its label."""
+    match matcher.operator:
+        case MatchOperator.EQUAL:
+            return matcher.value == ""
+        case MatchOperator.NOT_EQUAL:
+            return matcher.value != ""
+        case MatchOperator.REGEX:
+            return compile_pattern(matcher.value).fullmatch("") is not None
+        case MatchOperator.NOT_REGEX:
+            return compile_pattern(matcher.value).fullmatch("") is None

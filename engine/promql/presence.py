@@ -9,6 +9,7 @@ import numpy as np
 from engine.model.labels import METRIC_NAME, Labels
 from engine.promql.block import Matcher, MatchOperator
 from engine.promql.frame import Frame, Function
+from engine.promql.patterns import admits_empty
 from engine.promql.syntax import Call, Expression, RangeSelector, Selector, Type
 from engine.promql.values import Grid, Mask, one_row
 
@@ -16,7 +17,8 @@ from engine.promql.values import Grid, Mask, one_row
 def expected_labels(node: Expression) -> Labels:
     """Return the labels that the missing series would have: what a selector's matchers pin down.
 
-    As in Prometheus, a label that is pinned twice is left out, and one that some other matcher is about behind it.
+    As in Prometheus, a label that is pinned twice is left out, and one that some other matcher is about behind it; matchers
+    that take series away (those that refuse something and admit the empty value) stand behind all others.
     """
     matchers: tuple[Matcher, ...] = ()
     match node:
@@ -25,12 +27,17 @@ def expected_labels(node: Expression) -> Labels:
         case _:
             return Labels()
     pinned: dict[str, str] = {}
-    for matcher in matchers:
+    for matcher in sorted(matchers, key=_takes_away):
         if matcher.operator is MatchOperator.EQUAL and matcher.name not in pinned:
             pinned[matcher.name] = matcher.value
         elif matcher.name in pinned:
             pinned[matcher.name] = ""
     return Labels(pinned).without(METRIC_NAME)
+
+
+def _takes_away(matcher: Matcher) -> bool:
+    refuses = matcher.operator in {MatchOperator.NOT_EQUAL, MatchOperator.NOT_REGEX}
+    return refuses and admits_empty(matcher)
 
 
 def _absent(frame: Frame, node: Call) -> Grid:

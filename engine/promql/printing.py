@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.promql.block import Matcher
+from engine.promql.cursor import NO_LABELS
 from engine.promql.literals import LEGAL_LABEL, LEGAL_METRIC, print_duration, print_number, print_string
 from engine.promql.parser import NO_METRIC
 from engine.promql.syntax import (
@@ -106,7 +107,7 @@ def _label(name: str) -> str:
 
 
 def _labels(names: tuple[str, ...]) -> str:
-    return f"({', '.join(map(_label, names))})"
+    return f"({', '.join(print_string(name) if name.lower() in NO_LABELS else _label(name) for name in names)})"
 
 
 def _modifiers(offset: Duration, at: int | Edge | None) -> str:

@@ -16,7 +16,7 @@ from engine.promql.patterns import Match, Pattern, PatternError, compile_pattern
 from engine.promql.syntax import Call, Type
 from engine.promql.values import Grid, Mask
 
-REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
+REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 DIGITS = re.compile(r"(\d+)")
 
 
@@ -47,13 +47,13 @@ def _written(grid: Grid, target: str, rows: Mask) -> Grid:
 
 
 def expand(template: str, pattern: Pattern, found: Match) -> str:
-    """Return `template` with `$1`, `${1}`, `$name` and `$$` filled in; groups that do not exist are empty."""
+    """Return `template` with `$1`, `${1}`, `$name` and `$$` filled in; groups that do not exist, as `$01`, are empty."""
 
     def value(reference: re.Match[str]) -> str:
         name = reference.group(1) or reference.group(2)
         if name is None:
             return "$"
-        if name.isdigit():
+        if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
             return (found.group(int(name)) or "") if int(name) <= pattern.groups else ""
         return (found.group(name) or "") if name in pattern.groupindex else ""
 

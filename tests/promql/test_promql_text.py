@@ -210,7 +210,10 @@ def test_the_library_agrees_on_what_parses() -> None:
         'x{a="b" or c="d"}',  # it takes what Prometheus refuses
         'sum by ("") (cpu)',
         "cpu[1000y]",
-        '{__name__=~"a|b", x=`back\\slash`}',  # it refuses what Prometheus takes
+        "cpu > 300y",
+        "cpu > 1e400",
+        'sum by (a:b, "without") (cpu)',  # it refuses what Prometheus takes
+        '{__name__=~"a|b", x=`back\\slash`}',  # and this
     }
 
 
