@@ -12,7 +12,6 @@ LONGEST = 600
 """Characters of a sentence; what metrics say can be long."""
 HEALED = frozenset({"resolved", "self_healed"})
 HELD_BACK = frozenset({"pause", "stop", "resume"})
-APPROVAL = "held_for_approval"
 
 
 def compose(entry: Entry, decision: str | None, at: float, environment: str = "") -> Notice | None:
@@ -24,22 +23,25 @@ def compose(entry: Entry, decision: str | None, at: float, environment: str = ""
     if kind is None:
         return None
     where = f"[{environment}] " if environment else ""
-    lines = [shortened(entry.sentence.removeprefix("Escalate: ").removeprefix("Hold: "))]
+    lines = [shortened(entry.sentence.removeprefix("Escalate: "))]
     about = [
         f"incident {entry.incident}" if entry.incident else "",
         f"runbook {entry.runbook}" if entry.runbook else "",
     ]
     lines.append(", ".join([*(text for text in about if text), f"at {local(at)}"]))
+    expires = entry.data.get("expires_at")
+    if kind is NoticeKind.APPROVAL and isinstance(expires, int | float):
+        lines.append(f"It can be approved until {local(expires)}.")
     lines += [f"Next: {command}" for command in commands(kind, entry)]
     return Notice(kind, shortened(f"{where}{title(kind, entry)}"), "\n".join(lines), at)
 
 
 def kind_of(entry: Entry, decision: str | None) -> NoticeKind | None:
-    """Return what an entry is to people. One that waits for an approval is told when nothing else holds it."""
+    """Return what an entry is to people; None for one that they need not be told of."""
     match entry.kind:
         case "decision" if decision == "escalate":
             return NoticeKind.ESCALATED
-        case "decision" if decision == "hold" and set(entry.code.split(",")) == {APPROVAL}:
+        case "approval" if entry.code == "proposed":
             return NoticeKind.APPROVAL
         case "outcome" if entry.code in HEALED:
             return NoticeKind.RESOLVED

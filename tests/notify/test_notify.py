@@ -209,10 +209,8 @@ def test_an_address_that_is_none_is_refused_without_being_repeated() -> None:
     ("entry", "decision", "kind"),
     [
         (ESCALATED, "escalate", NoticeKind.ESCALATED),
-        (Entry("decision", "Hold: asks", "i", "h", "r", "held_for_approval"), "hold", NoticeKind.APPROVAL),
-        (Entry("decision", "Hold: asks", "i", "h", "r", "held_for_approval,held_for_approval"), "hold",
-         NoticeKind.APPROVAL),
-        (Entry("decision", "Hold: asks", "i", "h", "r", "held_for_approval,cooldown"), "hold", None),
+        (Entry("approval", "asks for approval: 'x' of r on h", "i", "h", "r", "proposed"), None, NoticeKind.APPROVAL),
+        (Entry("decision", "Hold: asks", "i", "h", "r", "held_for_approval"), "hold", None),
         (Entry("decision", "Run: it", "i", "h", "r", "run"), "run", None),
         (Entry("decision", "Refused to me: r on h", None, "h", "r", "mode"), None, None),
         (Entry("outcome", "self_healed: gone", "i", "h", "r", "self_healed"), None, NoticeKind.RESOLVED),
@@ -242,6 +240,18 @@ def test_what_metrics_say_cannot_make_lines_of_its_own_and_is_bounded() -> None:
     ]
     assert "\x1b" not in notice.body
     assert len(lines[0]) <= 600
+
+
+def test_who_is_to_approve_learns_what_and_until_when() -> None:
+    entry = Entry(
+        "approval", "asks for approval: 'Reboot' of r on h", "inc-1", "h", "r", "proposed", {"expires_at": 0.0}
+    )
+    notice = compose(entry, None, 0.0)
+    assert notice is not None
+    what, _, until, *commands = notice.body.splitlines()
+    assert what == "asks for approval: 'Reboot' of r on h"
+    assert until.startswith("It can be approved until 19")
+    assert commands == ["Next: mendbook approve inc-1", "Next: mendbook deny inc-1"]
 
 
 def test_of_many_notices_the_gravest_says_what_they_are() -> None:
