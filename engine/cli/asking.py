@@ -37,14 +37,19 @@ def ask(app: App, kind: str, subject: str = "", reason: str = "") -> Sequence[Ma
     """Have the engine do something, wait until it did, and return what it says; a refusal is a Failure."""
     from engine.model.standing import Request
 
+    return ask_with(app, Request(f"req-{uuid.uuid4().hex[:10]}", kind, operator(), reason, time.time(), subject))
+
+
+def ask_with(app: App, request: Request) -> Sequence[Mapping[str, Any]]:
+    """Hand a request in, wait until it was done, and return what came of it; a refusal is a Failure."""
     if leads(app):
         _ = app.declarations  # what cannot be read is said before anything is asked for
-    request = Request(f"req-{uuid.uuid4().hex[:10]}", kind, operator(), reason, time.time(), subject)
     app.desk.request(request)
     results = results_of(app, request)
     refusals = [str(why) for each in results for why in each.get("refused", ())]
     if refusals:
-        raise Failure(clean("; ".join(refusals)), Exit.REFUSED)
+        codes = {code for each in results for code in each.get("codes", ())}
+        raise Failure(clean("; ".join(refusals)), Exit.DENIED if codes & {"denied", "expired"} else Exit.REFUSED)
     return results
 
 

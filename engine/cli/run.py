@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
-import threading
-import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,23 +14,24 @@ from engine.cli.output import clean, note
 
 if TYPE_CHECKING:
     from engine.app import App
-    from engine.cli.narrate import Narrator
-    from engine.controller import Collector
-    from engine.model.standing import Request
 
 EPILOG = """\b
 Examples:
   mendbook run disk-full --limit web-1 --check --diff    what it would change
   mendbook run disk-full --limit web-1 --reason "ticket 4711"
   mendbook run service-hung --limit 'web:!web-3' -e service=nginx
+  mendbook run --plan plan.json --reason "seen by ann"   exactly what `mendbook plan --out` wrote, or nothing
 """
-ENDED = frozenset({"resolved", "self_healed", "escalated"})
 
 
 @click.command(epilog=EPILOG)
-@click.argument("runbook")
+@click.argument("runbook", required=False)
+@click.option("--limit", "pattern", help="The hosts: an Ansible pattern. One that matches none is refused.")
 @click.option(
-    "--limit", "pattern", required=True, help="The hosts: an Ansible pattern. One that matches none is refused."
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Run what this file of `mendbook plan --out` says.",
 )
 @click.option("--check", is_flag=True, help="Show what the playbooks would do; change nothing.")
 @click.option("--diff", is_flag=True, help="Show changed files as differences.")
@@ -45,8 +43,9 @@ ENDED = frozenset({"resolved", "self_healed", "escalated"})
 @click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait for the outcome.")
 def command(
     *,
-    runbook: str,
-    pattern: str,
+    runbook: str | None,
+    pattern: str | None,
+    plan_file: Path | None,
     check: bool,
     diff: bool,
     extra: tuple[str, ...],
@@ -54,12 +53,19 @@ def command(
     yes: bool,
     timeout: float,
 ) -> int:
-    """Run a runbook's first remedy by hand on the hosts that you name.
+    """Run a runbook's first remedy by hand on the hosts that you name, or what a plan says.
 
     It shows what it will do, asks when there is a terminal, obeys the guards, verifies, and records who asked and why. Beside a
     running engine, that engine does it; else this command does it itself.
     """
+    if plan_file is not None:
+        if runbook is not None or pattern is not None or check or diff or extra:
+            raise click.UsageError("a plan says what is run and where: --plan goes with --reason, --yes and --timeout")
+        return run_plan(plan_file, reason, timeout, yes=yes)
+    if runbook is None or pattern is None:
+        raise click.UsageError("name a runbook and --limit, or a --plan")
     from engine.cli.asking import operator
+    from engine.cli.following import carry_out
     from engine.cli.project import opened
     from engine.model.standing import Request
 
@@ -130,115 +136,28 @@ def of_faults(app: App, name: str, targets: tuple[str, ...], *, check: bool) -> 
     return found
 
 
-def carry_out(app: App, request: Request, timeout: float) -> int:
-    """Hand the request in, see it through, and return the exit code of what came of it."""
-    from engine.app import BusyError
-    from engine.cli.narrate import Narrator
-    from engine.cli.output import console
+def run_plan(path: Path, reason: str, timeout: float, *, yes: bool) -> int:
+    """Have exactly what a plan says begun, or nothing of it."""
+    from engine.cli.asking import operator
+    from engine.cli.following import carry_out
+    from engine.cli.plans import read_plan, shown
+    from engine.cli.project import opened
+    from engine.core.orders import row_of
+    from engine.model.standing import Request
 
-    narrator = Narrator(app.history, console(), time.time())
-    stop = threading.Event()
-    leading = None
-    earlier = {execution.id for execution in app.record.standing(app.clock.now()).executions}
-    try:
-        app.lead()
-    except BusyError as busy:
-        note(f"{busy}; it does this")
-    else:
-        # what may fail is opened here, where it is said; the thread could only leave us waiting
-        leading = threading.Thread(target=lead, args=(app, app.collector(app.samples), stop), daemon=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        app.desk.request(request)
-        if leading is not None:
-            leading.start()
-        return see_through(app, request, narrator, timeout)
-    except KeyboardInterrupt:
-        if leading is not None:
-            note("interrupted: ending what runs …")
-            stop.set()
-            leading.join()
-            give_up(app, request, earlier)
-        else:
-            note("interrupted: the engine goes on; `mendbook runs` shows it, `mendbook runs cancel` ends it")
-        return Exit.INTERRUPTED
-    finally:
-        stop.set()
-        if leading is not None and leading.is_alive():
-            leading.join()
-
-
-def give_up(app: App, request: Request, earlier: set[str]) -> None:
-    """Leave nothing that a later engine would do unasked: not the request, and not what was begun for it."""
-    app.desk.withdraw(request.id, request.by)
-    app.end_executions(spared=earlier)
-    app.controller(app.samples, automatic=False).tick()  # takes the end into the record
-
-
-def lead(app: App, collector: Collector, stop: threading.Event) -> None:
-    """Tick for this request alone: nothing is begun that no operator asked for."""
-    collector.once()  # guards fail closed: without samples they would refuse
-    collector.start()
-    try:
-        app.controller(app.samples, automatic=False).watch(min(1.0, app.settings.interval), lambda _: None, stop)
-    finally:
-        collector.stop()
-
-
-def see_through(app: App, request: Request, narrator: Narrator, timeout: float) -> int:
-    """Follow the request to its end."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        narrator.poll()
-        state = app.desk.request_state(request.id)
-        if state is not None and state[0] == "finished":
-            code = outcome(app, json.loads(state[1] or "[]"))
-            if code is not None:
-                narrator.poll()
-                return code
-        time.sleep(0.2)
-    note("gave up waiting; what runs goes on (`mendbook status`)")
-    return Exit.TIMEOUT
-
-
-def outcome(app: App, results: list[dict[str, Any]]) -> int | None:
-    """Return the exit code of the worst result; None while something is under way."""
-    codes = []
-    for result in results:
-        if "refused" in result:
-            for sentence in result["refused"]:
-                note(clean(f"refused: {result.get('target', '')} {sentence}"))
-            codes.append(Exit.REFUSED)
-            continue
-        code = of_check(app, result["execution"]) if result.get("check") else of_incident(app, result["incident"])
-        if code is None:
-            return None
-        codes.append(code)
-    return max(codes, default=Exit.OK)
-
-
-def of_check(app: App, name: str) -> Exit | None:
-    """Return how a check run ended."""
-    execution = app.history.execution(name)
-    if execution is None or execution.state.active:
-        return None
-    return Exit.OK if execution.state == "successful" else Exit.PLAYBOOK_FAILED
-
-
-def of_incident(app: App, name: str) -> Exit | None:
-    """Return how an operator's run ended: what the playbook did, and whether the fault is gone.
-
-    A playbook that failed is told as that, even where the fault went away by itself afterwards.
-    """
-    incident = app.history.incident(name)
-    runs = app.history.executions(incident=name)
-    if incident is None or str(incident.state) not in ENDED or not runs or runs[-1].state.active:
-        return None
-    match str(runs[-1].state):
-        case "successful" | "lost":
-            return Exit.OK if incident.state in ("resolved", "self_healed") else Exit.FAULT_REMAINS
-        case "timeout":
-            return Exit.TIMEOUT
-    logged = [each.entry for each in app.history.entries(incident=name) if each.entry.kind == "execution"]
-    unreachable = bool(logged and logged[-1].data.get("unreachable"))
-    return Exit.UNREACHABLE if unreachable else Exit.PLAYBOOK_FAILED
+    with opened() as app:
+        plan = read_plan(path, app.clock.now())
+        for proposal in plan.runs:
+            for text in shown(proposal):
+                note(text)
+        if sys.stdin.isatty() and not yes:
+            click.confirm("Run this?", abort=True, err=True)
+        request = Request(
+            id=f"req-{uuid.uuid4().hex[:10]}", kind="run_plan", by=operator(), reason=clean(reason), at=app.clock.now(),
+            vars={
+                "created": plan.created,
+                "expires_at": plan.expires_at,
+                "runs": tuple(row_of(proposal) for proposal in plan.runs),
+            },
+        )  # fmt: skip
+        return carry_out(app, request, timeout)

@@ -147,7 +147,7 @@ class Walk(House):
             hosts=HOSTS,
             depends_on={"lb": HOSTS[:4]},
             groups={"lb": ("lb",)},
-            limits=Limits(interval=1.0, storm=3, max_concurrent=2, max_targets=1.0, reopen=30.0),
+            limits=Limits(interval=1.0, storm=3, max_concurrent=2, max_targets=1.0, reopen=30.0, grace=3.0),
         )
         now = self.clock.now
         self.watched = WatchedRecords(now, self.look) if twin is None else TwinRecords(now, self.look, twin)
@@ -181,6 +181,7 @@ class Walk(House):
             self.note_false(change.at)
         if incident is not None and incident.resource != "storm":
             self.check_reopening(before, incident, change.at)
+            self.check_grace(before, incident, change.at)
             was = next((each for each in before.incidents if each.id == incident.id), None)
             if was is not None and was.state.live and not incident.state.live and incident.code != "closed":
                 assert incident.target not in self.world.silent, "healed without data"
@@ -210,6 +211,19 @@ class Walk(House):
         if ended and (opened or reopened) and incident.triggered_by == "engine" and incident.resource == "disk":
             last = max(each.ended_at or 0.0 for each in ended)
             assert self.false_at.get(incident.key, 0.0) > last or now >= last + 5.0, "taken up again too soon"
+
+    def check_grace(self, before: Standing, incident: Incident, now: float) -> None:
+        """Check that what may be a run's own doing opens nothing until its grace is over."""
+        if incident.opened_at != now or any(each.id == incident.id for each in before.incidents):
+            return
+        if incident.triggered_by != "engine" or incident.resource == "storm":
+            return
+        keys = {each.id: each.key for each in before.incidents}
+        for attempt in before.attempts:
+            recent = attempt.ran_until is None or now < attempt.ran_until + 3.0
+            other = keys.get(attempt.incident) != incident.key
+            if other and recent and incident.target in attempt.hosts:
+                assert incident.first_active < attempt.started_at, "opened within the grace after a run"
 
     def check_start(self, before: Standing, change: Change, execution: Execution, after: Standing) -> None:
         """Check what is about to begin."""
