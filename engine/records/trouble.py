@@ -28,13 +28,16 @@ REASONS = {
 }
 
 
-AWAY = ("its server cannot be reached", "see whether it runs; what is running goes on by itself when it answers again")
+LET_IN = (
+    "see whether it runs, and check user, password (~/.pgpass) and database (`createdb --encoding UTF8 NAME` makes one)"
+)
+AWAY = ("there is no connection to its server", LET_IN)
 BUSY = ("someone else keeps the record locked", "try again; `SELECT * FROM pg_stat_activity` says who is at it")
 STATES = {
     "08": AWAY,
     "57P": AWAY,
-    "28": ("its server does not let us in", "check the user and the password; a password may stand in ~/.pgpass"),
-    "3D000": ("its server has no such database", "create it: `createdb --encoding UTF8 NAME`"),
+    "28": AWAY,
+    "3D": AWAY,
     "42501": ("the record may not be used", "make the user the owner of the database"),
     "53100": FULL,
     "53300": ("its server takes no more connections", "raise max_connections there"),
@@ -44,7 +47,7 @@ STATES = {
     "57014": BUSY,
 }
 """PostgreSQL's codes, by how they begin; the longest that fits counts."""
-PASSING = ("08", "40", "53", "55P03", "57", "25006")
+PASSING = ("08", "28", "3D", "40", "53", "55P03", "57", "25006")
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def told_by_server(error: BaseException | None, path: str) -> RecordError:
     said = " ".join(str(error).split()).rstrip(".")
     if state is None and type(error).__name__ != "OperationalError":
         return RecordError(said, path=path, fix="see the message of the database")
-    state = state or "08"  # no answer at all: the connection could not be made, or broke
+    state = state or "08"  # no connection, or it broke: why a server lets no one in it says in words alone
     known = [begin for begin in STATES if state.startswith(begin)]
     message, fix = STATES[max(known, key=len)] if known else (said, "see the message of the database")
     kind = RecordUnavailableError if state.startswith(PASSING) else RecordError

@@ -31,7 +31,7 @@ def missing() -> str:
 
 def binaries() -> Path | None:
     """Return the folder of the newest server that is installed."""
-    folders = [Path(found).parent] if (found := shutil.which("initdb")) else []
+    folders = [Path(found).resolve().parent] if (found := shutil.which("initdb")) else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda each: float(each.parent.name), reverse=True)
     return next((folder for folder in folders if (folder / "postgres").exists()), None)
 

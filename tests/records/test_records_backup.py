@@ -25,7 +25,7 @@ def filled(record: Record, count: int = 3) -> Record:
     return record
 
 
-def test_a_backup_is_one_verified_file_of_its_owners_alone(record: Record, tmp_path: Path) -> None:
+def test_a_backup_is_one_verified_file_of_its_owners_alone(record: Record, path: Path, tmp_path: Path) -> None:
     done = backup(filled(record), tmp_path / "copies.db")
     assert done.head == History(record).head()
     assert done.path.stat().st_mode & 0o777 == 0o600
@@ -113,7 +113,7 @@ def test_a_record_with_a_broken_chain_is_not_backed_up_as_if_it_were_whole(
     assert list(tmp_path.glob("copy*")) == []
 
 
-def test_a_place_that_takes_nothing_is_an_error_and_nothing_stays(record: Record, tmp_path: Path) -> None:
+def test_a_place_that_takes_nothing_is_an_error_and_nothing_stays(record: Record, path: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="No such file or directory"):
         backup(record, tmp_path / "nowhere" / "copy.db")
 
@@ -134,7 +134,7 @@ def test_restoring_keeps_the_old_record_aside_with_what_lies_beside_it(
         assert History(old).verify_chain() == 4
 
 
-def test_a_record_is_restored_where_there_was_none(record: Record, tmp_path: Path) -> None:
+def test_a_record_is_restored_where_there_was_none(record: Record, path: Path, tmp_path: Path) -> None:
     copy = backup(filled(record), tmp_path / "copy.db").path
     place = tmp_path / "new" / "record.db"
     assert restore(copy, place) == (History(record).head(), None)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-
 import pytest
 
 from engine.model.decision import Entry, Escalate, Hold, Run, Verdict
@@ -53,10 +50,10 @@ def test_every_entry_follows_the_one_before(five: Record) -> None:
     ],
 )
 def test_the_first_entry_that_is_not_what_was_written_is_named(
-    five: Record, path: Path, tampering: str, number: int, reason: str
+    five: Record, tampering: str, number: int, reason: str
 ) -> None:
-    with sqlite3.connect(path) as connection:
-        connection.execute(tampering)
+    with five.writing() as connection:
+        connection.exec_driver_sql(tampering)
     assert History(five).verify_chain() == Broken(number, reason)
 
 
