@@ -37,6 +37,8 @@ HELP = {
     "mendbook_paused": "1 while everything is paused.",
     "mendbook_heartbeats_total": "Calls of the heartbeat's address, by their result.",
     "mendbook_notices_total": "Notices to people, by what became of them.",
+    "mendbook_warm_starts_total": "Runs of ansible-playbook that were forked from what had imported it.",
+    "mendbook_cold_starts_total": "Runs of ansible-playbook that started as a program, by why.",
 }
 
 

@@ -230,12 +230,18 @@ class App:
         self, stop: threading.Event, seen: Callable[[Tick], None] | None = None, listen: str | None = None
     ) -> None:
         """Be the daemon until told to stop. Raises BusyError when another engine is, AppError when nobody could be told."""
+        from engine.app.health_starts import of_starts
+
         self.lead()
         store = self.samples
         company = self.company(listen)
+        company.health.more.append(of_starts(self.settings.executions))
         collector = self.collector(store, company.health)
         controller = self.controller(store)
         collector.once(patience=self.settings.interval)  # what was firing is not unknown for want of a first look
+        if self.settings.warm:
+            self._closing.append(self.executor.close)
+            self.executor.keep_warm()
         collector.start()
         company.start()
 

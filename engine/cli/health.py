@@ -81,6 +81,7 @@ def examine(start: Path) -> list[Check]:
             space(settings),
             *evaluator(app),
             *record(app),
+            starts(app.settings),
             *samples(app),
         ]
 
@@ -247,6 +248,25 @@ def engine(app: App, last_tick: float | None) -> Check:
     if now - newest > max(LATE * interval, 30.0):
         return fail("engine", f"{holder} has not ticked for {ago(now - newest)}", "look at its log, and start it again")
     return ok("engine", f"{holder}; it ticks every {interval:g}s")
+
+
+def starts(settings: Settings) -> Check:
+    """Playbooks begin at once, or it is known why they do not."""
+    from engine.executor.warm.starts import Reason, counted
+
+    name, found = "warm start", counted(settings.executions)
+    cold = sum(found.cold.values())
+    if not settings.warm:
+        return ok(name, "off, by `executor.warm`")
+    if not found.warm and not cold:
+        return ok(name, "no playbook has begun yet")
+    said = f"{found.warm} of {found.warm + cold} runs began warm"
+    if cold:
+        reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(found.cold.items()))
+        said += f"; cold were {reasons}; the last, {found.last}"
+    if found.last.startswith((Reason.UNFIT, Reason.GONE)):
+        return warn(name, said, f"its log is {settings.executions / '.warm' / 'log'}")
+    return ok(name, said)
 
 
 def samples(app: App) -> Iterator[Check]:

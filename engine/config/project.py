@@ -120,6 +120,8 @@ class Settings:
     notify: Notify | None = None
     listen: str | None = None
     """host:port of the engine's own metrics page."""
+    warm: bool = True
+    """Whether Ansible is kept imported, so that playbooks begin at once."""
     document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
 
     @property

@@ -137,6 +137,7 @@ class _Reading:
             heartbeat=self.heartbeat(content.heartbeat) if content.heartbeat is not None else None,
             notify=self.notify(content.notify) if content.notify is not None else None,
             listen=content.listen,
+            warm=content.executor.warm,
             document=self.document,
         )
 

@@ -293,6 +293,12 @@ class NotifySection(Section):
         return self
 
 
+class ExecutorSection(Section):
+    """How playbooks are run."""
+
+    warm: Flag = Field(True, description="Keep Ansible imported while watching, so that playbooks begin at once.")
+
+
 Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
 Notify = Annotated[NotifySection, BeforeValidator(_urls), OrText()]
 Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
@@ -323,4 +329,5 @@ class SettingsFile(Section):
     canaries: tuple[PlainExpr, ...] = Field((), description="PromQL about the engine's own health; all must hold.")
     heartbeat: Heartbeat | None = Field(None, description="An address that is called while the engine is well.")
     notify: Notify | None = Field(None, description="Whom to tell when a human is wanted.")
+    executor: ExecutorSection = Field(ExecutorSection.model_construct(), description="How playbooks are run.")
     listen: Listen | None = Field(None, description="host:port of the engine's own /metrics and /-/healthy.")

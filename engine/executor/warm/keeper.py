@@ -23,6 +23,7 @@ from engine.model.execution import Execution, PlannedStep
 
 _PATIENCE = 2.0
 _FAREWELL = 5.0
+_REHEARSAL = 60.0
 _PAUSE = 30.0
 """A server is not begun more often than that."""
 _HOST = "rehearsal"
@@ -148,7 +149,7 @@ class Keeper:
         inventory = self._place / _INVENTORY
         inventory.write_text(f'{{"all": {{"hosts": {{"{_HOST}": {{"ansible_connection": "local"}}}}}}}}')
         name = f"{_HOST}-{os.getpid()}"
-        step = PlannedStep(_PLAYBOOK, (_HOST,))
+        step = PlannedStep(_PLAYBOOK, (_HOST,), timeout=_REHEARSAL)
         execution = Execution(name, _HOST, _HOST, _HOST, _HOST, _HOST, _HOST, (step,), check=True)
         return orders.order(
             execution, inventory=(inventory,), playbooks=(self._place,), environment=environment, keep_output=0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ class Payloads:
                 self._link(own, self._folder, name)
             return built
 
-        common._find_module_utils = build_or_take  # noqa: SLF001
+        common._find_module_utils = build_or_take  # type: ignore[attr-defined]  # noqa: SLF001
 
     def _ours(self, path: str) -> bool:
         """Return whether a module is Ansible's own, and everything that it may import is."""
@@ -54,10 +53,8 @@ class Payloads:
     def _link(source: Path, target: Path, name: str) -> None:
         """Link what is in one folder and not in the other; what cannot be linked is made anew."""
         with contextlib.suppress(OSError):
-            found = [
-                each for each in os.listdir(source) if each.startswith(name) and not each.endswith((".lock", "-part"))
-            ]
-            for each in found:
-                target.mkdir(mode=0o700, parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    os.link(source / each, target / each)
+            for each in source.iterdir():
+                if each.name.startswith(name) and not each.name.endswith((".lock", "-part")):
+                    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    with contextlib.suppress(FileExistsError):
+                        (target / each.name).hardlink_to(each)

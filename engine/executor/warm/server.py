@@ -6,12 +6,15 @@ lock, its orphans. The server itself owns nothing and knows nothing of what beco
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import select
 import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +30,8 @@ from engine.executor.warm.payloads import Payloads
 from engine.executor.warm.stage import Stage, Unfit
 
 _UNPLAYED = "the rehearsal failed"
+_NOBODY = "nobody waits for it"
+_LOOK = 0.02
 
 
 def main() -> None:
@@ -36,12 +41,17 @@ def main() -> None:
     os.umask(0o077)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a supervisor ended: its folder says it
     order = orders.load(sys.stdin.buffer.read())
-    try:
-        ready = _prepare(folder, order, channel)
-    except (Unfit, OSError) as error:
-        wire.send(channel, {"unfit": str(error)})
-        return
-    wire.send(channel, {"ready": os.getpid()})
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the engine ended first
+        try:
+            ready = _prepare(folder, order, channel)
+        except (Unfit, OSError) as error:
+            wire.send(channel, {"unfit": str(error)})
+        else:
+            wire.send(channel, {"ready": os.getpid()})
+            _serve(channel, ready)
+
+
+def _serve(channel: socket.socket, ready: Stage) -> None:
     while (request := wire.receive(channel)) is not None:
         content, (told, log) = request
         stale = ready.stale()
@@ -69,7 +79,6 @@ def _prepare(folder: Path, order: Order, channel: socket.socket) -> Stage:
     shutil.rmtree(place.path)
     place.path.mkdir(mode=0o700)
     built.lessons = folder / "lessons"
-    built.watch()
     Payloads(folder / "payloads").install()
     _rehearse(place, order, built, channel)
     preload.load(built.lessons.read_text(encoding="utf-8").split())
@@ -84,12 +93,20 @@ def _prepare(folder: Path, order: Order, channel: socket.socket) -> Stage:
 
 
 def _rehearse(place: Folder, order: Order, built: Stage, channel: socket.socket) -> None:
+    """Run the rehearsal like any order; cancel it when nobody waits for it any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    left = select.poll()
+    left.register(channel, select.POLLRDHUP)
+    if left.poll(0):
+        raise Unfit(_NOBODY)
     pid = os.fork()
     if pid == 0:
         channel.close()
         _supervise(place, order, built)
-    os.waitpid(pid, 0)
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if left.poll(0) and not place.cancel.exists():
+            place.cancel.write_text(_NOBODY)
+        time.sleep(_LOOK)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     result = folders.read(place.result) or {"state": "lost", "message": "no result"}
     if result["state"] != "successful" or built.lessons is None or not built.lessons.exists():

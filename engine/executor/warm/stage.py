@@ -34,9 +34,6 @@ TESTED = frozenset({(2, 19)})
 
 _LATE = frozenset(
     {
-        MARK,
-        "MENDBOOK_HOSTS",
-        "MENDBOOK_SECRETS",
         "AWX_ISOLATED_DATA_DIR",
         "ANSIBLE_LOCAL_TEMP",
         "ANSIBLE_SSH_CONTROL_PATH_DIR",
@@ -44,6 +41,7 @@ _LATE = frozenset(
     }
 )
 """Variables that are read when a run needs them; `ANSIBLE_LOCAL_TEMP` is looked up anew for each."""
+_OURS = "MENDBOOK_"
 _TEMPORARY = "DEFAULT_LOCAL_TMP"
 _HIGHEST = 1 << 20
 _OFTEN = (
@@ -75,9 +73,8 @@ class Stage:
         """Return why a run with this environment is not the same here as if it began anew; None when it is."""
         if not self.program.samefile(program):
             return Cold(Reason.ENVIRONMENT, f"{program} is another ansible-playbook")
-        names = {*environment, *self.environment} - _LATE
-        for name in sorted(names):
-            if environment.get(name) != self.environment.get(name):
+        for name in sorted({*environment, *self.environment} - _LATE):
+            if not name.startswith(_OURS) and environment.get(name) != self.environment.get(name):
                 return Cold(Reason.ENVIRONMENT, f"{name} is not what it was")
         return None
 
