@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 from engine.executor import folder as folders
@@ -16,12 +17,15 @@ _UNPROVED = "whether anything of it still runs on this machine cannot be proved"
 GONE = "its supervisor is gone and left no result"
 
 
-def bury(execution: str, folder: Folder, *, family: bool = False) -> dict[str, Any]:
+def bury(
+    execution: str, folder: Folder, *, family: bool = False, elsewhere: Callable[[], list[str]] | None = None
+) -> dict[str, Any]:
     """Leave a tombstone, then end what is left of an execution, and return what the tombstone says.
 
     To be called with the lock held. It says `contained` only when that is proved: by the family when the caller is whom
     every orphan of the execution came to, by the kernel when all of it ran in a control group, and by there having been
-    nothing when it had not begun, or the machine was started anew. Raises OSError when no tombstone can be left.
+    nothing when it had not begun, or the machine was started anew. `elsewhere` ends what runs on other machines and names those
+    where it cannot prove it; without it, none of those that something ran on is proved. Raises OSError when no tombstone can be left.
     """
     grave = folders.read(folder.tombstone)
     if grave is not None and grave["contained"]:
@@ -31,6 +35,8 @@ def bury(execution: str, folder: Folder, *, family: bool = False) -> dict[str, A
         folders.write_whole(folder.tombstone, grave)
     why = _end(execution, folder, family=family)
     remote = folder.remote() or grave.get("remote", [])  # what the steps told is forgotten with their secrets
+    if elsewhere is not None and folder.remote():
+        remote = elsewhere()
     if not why and remote:
         why = unproved(remote)
     folder.forget_secrets()

@@ -149,6 +149,10 @@ class Folder:
         """Return the other machines on which something of the steps may run, as far as their playbooks told."""
         return sorted({host for step in self._steps() for host in read_list(step / "env" / "remote")})
 
+    def became(self) -> bool:
+        """Return whether something of the steps ran as another user than the one who logged in."""
+        return any((step / "env" / "became").exists() for step in self._steps())
+
     def _steps(self) -> list[Path]:
         try:
             return list(self.steps.iterdir())

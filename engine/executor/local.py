@@ -176,7 +176,7 @@ class LocalExecutor:
             ExecutionState(result["state"]),
             events,
             str(result["message"]),
-            contained=_contained(execution, folder, result["left"]),
+            contained=_contained(execution, folder, result["left"]) and not result.get("remote"),
             started_at=float(result["started_at"]),
             ended_at=float(result["ended_at"]),
             unreachable=tuple(result["unreachable"]),

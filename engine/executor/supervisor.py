@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from engine.executor import burial, groups, processes, running, scope, sweep, warden, worker
 from engine.executor import folder as folders
-from engine.executor import groups, processes, running, scope, warden, worker
 from engine.executor import order as orders
 from engine.executor.folder import Folder
 from engine.executor.groups import Group
@@ -53,6 +53,8 @@ class Supervisor:
         self._stop = ""
         self.left: list[Process] = []
         """What could not be ended."""
+        self.remote: list[str] = []
+        """The other machines on which something may still run."""
 
     def stop(self, number: int, _: FrameType | None) -> None:
         """Cancel, because a signal came."""
@@ -112,6 +114,7 @@ class Supervisor:
         if self.left:
             self._journal.write("message", step=step.number, text="not every process of this step could be ended")
         ending = ending or running.judge(run.end)
+        self._sweep(step)
         self._folder.forget_secrets()
         data = {"state": str(ending.state), "duration": round(time.monotonic() - begun, 3)}
         self._journal.write("step_ended", step=step.number, task=step.name, text=ending.message, data=data)
@@ -172,6 +175,18 @@ class Supervisor:
             return []
         return sorted(run.others(self._order.id, self._group), key=lambda one: one.pid)
 
+    def _sweep(self, step: Step) -> None:
+        """End what may still run on other machines; where that is not proved is said, and kept for the result."""
+
+        def hear(run: Running) -> None:
+            for line in run.told():
+                self._journal.write(step=step.number, **line)
+
+        remote = sweep.unended(self._order, self._folder, self._journal.scrubber.learn, hear)
+        if remote:
+            self._journal.write("message", step=step.number, text=burial.unproved(remote))
+            self.remote = sorted({*self.remote, *remote})
+
 
 def _write_result(folder: Folder, result: dict[str, object]) -> None:
     """Write the result; while the disk is full, try again for a while."""
@@ -196,7 +211,7 @@ def supervise(folder: Folder, order: Order, stage: Stage | None = None) -> None:
         if folder.tombstone.exists() or folder.result.exists() or folder.events.exists():
             return
         scope.move(order.id)
-        if warden.guarded(order.id, folder):
+        if warden.guarded(order, folder):
             _supervise(folder, order, stage)
 
 
@@ -215,13 +230,14 @@ def _supervise(folder: Folder, order: Order, stage: Stage | None) -> None:
         ending = supervisor.run()
     if group is not None:
         group.remove()
-    parts = [ending.message, journal.trouble]
+    parts = [ending.message, burial.unproved(supervisor.remote) if supervisor.remote else "", journal.trouble]
     message = shortened(printable(scrubber("; ".join(part for part in parts if part))), 2048)
     _write_result(
         folder,
         {
             "state": str(ending.state),
             "message": message,
+            "remote": supervisor.remote,
             "left": [(process.pid, process.started) for process in supervisor.left],
             "unreachable": list(ending.unreachable),
             "started_at": started_at,

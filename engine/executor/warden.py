@@ -9,11 +9,13 @@ from types import FrameType
 from engine.executor import processes
 from engine.executor.burial import bury
 from engine.executor.folder import Folder
+from engine.executor.order import Order
+from engine.executor.sweep import unended
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def guarded(execution: str, folder: Folder) -> bool:
+def guarded(order: Order, folder: Folder) -> bool:
     """Split in two, the lock being held by both, and return True in the one that is to supervise, `SIGNALS` still blocked.
 
     The other returns False after that one has ended, killed or not. Every orphan of a supervisor that was killed comes to it, so
@@ -38,5 +40,9 @@ def guarded(execution: str, folder: Folder) -> bool:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.waitpid(supervisor, 0)
     if not folder.result.exists() and not folder.tombstone.exists():
-        bury(execution, folder, family=True)
+        bury(order.id, folder, family=True, elsewhere=lambda: unended(order, folder, _unheard, _unheard))
     return False
+
+
+def _unheard(_: object) -> None:
+    """Let nobody hear it: the journal is closed."""

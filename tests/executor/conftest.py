@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 from engine.executor import processes
 from engine.executor.local import LocalExecutor
 from engine.model.execution import Execution, PlannedStep, Report, TaskEvent
+from tests.executor.node import MISSING, Node, found
 
 _PATIENCE = 60.0
 _numbers = itertools.count(1)
@@ -53,6 +55,7 @@ class Bench:
     root: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     grace: float = 10.0
+    inventories: tuple[str, ...] = ("inventory.yml",)
     started: list[str] = field(default_factory=list)
 
     @property
@@ -63,7 +66,7 @@ class Bench:
     def executor(self) -> LocalExecutor:
         return LocalExecutor(
             self.directory,
-            inventory=(self.root / "inventory.yml",),
+            inventory=tuple(self.root / name for name in self.inventories),
             playbooks=(self.root / "playbooks",),
             environment=self.environment,
             grace=self.grace,
@@ -122,6 +125,25 @@ all:
     pair: {{hosts: {{one: , two: }}}}
 # {sys.executable} is what local connections use by themselves
 """
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    if not found():
+        pytest.skip(MISSING)
+    made = Node(tmp_path_factory.mktemp("ssh") / "node")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def far(bench: Bench, node: Node) -> Bench:
+    """A bench with one more host, `far`, which is reached over ssh."""
+    hosts = {"all": {"hosts": {"far": node.variables}}}
+    (bench.root / "far.json").write_text(json.dumps(hosts))
+    bench.inventories = (*bench.inventories, "far.json")
+    node.start()
+    return bench
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 Results reach the supervisor as events, so that printing them, megabytes at times, through a terminal would be waste.
 At the start of each play the secret variables of its hosts, those that are vaulted and those whose names look
-secret, are written to a private file, so that their values can be hidden wherever they turn up.
+secret, are written to a private file, so that their values can be hidden wherever they turn up. Two more files say on which
+other machines something of the run may go on when it is over, and whether it ran as another user; what runs there carries the
+execution's mark in its environment.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ DOCUMENTATION = """
 
 _VAULTED = b"$ANSIBLE_VAULT"
 _DEEPEST = 12
+_MARK = "MENDBOOK_RUN"  # not the name of the mark on this machine: a node may be this machine, and what asks it must not find itself
+_LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 
 
 def _load_scrub() -> Any:
@@ -61,6 +65,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._scrub = _load_scrub()
         self._found: set[str] = set()
         self._files: dict[str, bool] = {}
+        self._remote: set[str] = set()
+        self._touched: set[str] = set()
+        self._vanished: set[str] = set()
+        self._jobs: set[tuple[str, str]] = set()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Write down the secrets of the play's hosts before the first of its tasks is heard of.
@@ -79,10 +87,67 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for host in hosts:
             variables = manager.get_vars(play=play, host=host, include_hostvars=False)
             self._found |= {secret for name, value in variables.items() for secret in self._secrets(name, value)}
-        path = Path(place)
+            if (variables.get("ansible_connection") or play.connection) not in _LOCAL:
+                self._remote.add(host.get_name())
+            if variables.get("ansible_become"):
+                self._write("became", ["yes"])
+        _mark(play)
+        self._write("remote", sorted(self._remote))
+        self._write("secrets", sorted(self._found))
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 - Ansible's
+        """Write down that something runs as another user."""
+        if task.become:
+            self._write("became", ["yes"])
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Likewise."""
+        self.v2_playbook_on_task_start(task, is_conditional=False)
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Remember which jobs go on by themselves."""
+        host, told = result.host.get_name(), result.result
+        self._touched.add(host)
+        self._vanished.discard(host)
+        alone = bool(result.task_fields.get("async_val")) and not result.task_fields.get("poll")
+        job = str(told.get("ansible_job_id") or "")
+        if job and told.get("finished"):
+            self._jobs.discard((host, job))
+        elif job or (alone and "censored" in told):
+            self._jobs.add((host, job))
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
+        """Likewise."""
+        self.v2_runner_on_ok(result)
+
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Likewise."""
+        self.v2_runner_on_ok(result)
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Likewise."""
+        self.v2_runner_on_ok(result)
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Remember who was reached before and is not any more: what was begun there may go on."""
+        host = result.host.get_name()
+        if host in self._touched:
+            self._vanished.add(host)
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ARG002 - Ansible's
+        """Write down where something may go on though all tasks are over."""
+        going = {host for host, _ in self._jobs} | self._vanished
+        self._write("remote", sorted(going & self._remote))
+
+    def _write(self, name: str, texts: list[str]) -> None:
+        """Write a private file beside the one that secrets go to, whole or not at all."""
+        place = os.environ.get("MENDBOOK_SECRETS")
+        if not place:
+            return
+        path = Path(place).with_name(name)
         fresh = path.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(sorted(self._found)), encoding="utf-8")
+        fresh.write_text(json.dumps(texts), encoding="utf-8")
         fresh.replace(path)
 
     def _secrets(self, name: object, value: Any, *, secret: bool = False, depth: int = 0) -> Iterator[str]:
@@ -116,3 +181,20 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             except OSError:
                 self._files[path] = False
         return self._files[path]
+
+
+def _mark(play: Any) -> None:
+    """Give every task of the play the execution's mark as a variable of its environment, weaker than what the tasks say themselves.
+
+    Ansible runs a copy of the play, of which only dynamic tasks know; the others ask the play that they were read with.
+    """
+    mark = {_MARK: os.environ.get("MENDBOOK_EXECUTION", "")}
+    blocks = (*play.pre_tasks, *play.tasks, *play.post_tasks, *play.handlers)
+    owners = {
+        id(owner): owner for owner in (play, *(getattr(block, "_play", None) for block in blocks)) if owner is not None
+    }
+    for owner in owners.values():
+        known = owner.environment
+        known = known if isinstance(known, list) else [known] if known else []
+        if mark not in known:
+            owner.environment = [mark, *known]
