@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, Table, func, select
 
+from engine.model.incident import Incident
 from engine.records.history import Logged, logged
 from engine.records.schema import alerts, entries, executions, incidents, locks, pauses, requests
-from engine.records.store import ACTIVE, LIVE, Record
+from engine.records.store import ACTIVE, LIVE, Record, many
+
+UNTRUSTED = frozenset({"shadow", "held_for_approval"})
+"""Codes of the guards that hold for want of trust, and of nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,21 @@ class Counts:
     locks: int = 0
     paused: bool = False
     requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a runbook would have done, or asked to do: nothing held it back but the trust that it has.
+
+    `code` is shadow or held_for_approval; `incident` as it stands now.
+    """
+
+    at: float
+    runbook: str
+    target: str
+    code: str
+    sentence: str
+    incident: Incident
 
 
 class Past:
@@ -48,6 +67,33 @@ class Past:
         with self.record.reading() as connection:
             rows = connection.execute(query.group_by(entries.c.incident)).all() if incidents else ()
             return {str(incident): float(at) for incident, at in rows}
+
+    def cases(self, since: float) -> tuple[Case, ...]:
+        """Return what runbooks would have done since, had they been trusted: once for each incident and runbook, oldest first."""
+        held = (entries.c.kind == "decision") & (entries.c.decision == "hold") & (entries.c.at >= since)
+        trust = entries.c.code.like("%shadow%") | entries.c.code.like("%held_for_approval%")
+        query = select(entries).where(held & trust, entries.c.incident.is_not(None)).order_by(entries.c.number)
+        found: dict[tuple[str, str], Logged] = {}
+        with self.record.reading() as connection:
+            for row in connection.execute(query).mappings():
+                each = logged(dict(row))
+                if set(each.entry.code.split(",")) <= UNTRUSTED:
+                    found.setdefault((each.entry.incident or "", each.entry.runbook or ""), each)
+            named = tuple({incident for incident, _ in found})
+            known = many(connection, Incident, select(incidents).where(incidents.c.id.in_(named)))
+        about = {each.id: each for each in known}
+        return tuple(
+            Case(
+                each.at,
+                runbook,
+                about[incident].target,
+                each.entry.code.split(",")[0],
+                each.entry.sentence,
+                about[incident],
+            )
+            for (incident, runbook), each in found.items()
+            if incident in about
+        )
 
     def counts(self, now: float) -> Counts:
         """Return how much of what stands in the record now, in one reading."""

@@ -93,7 +93,7 @@ HELPS = (
     ("init",), ("doctor",), ("status",), ("why",), ("lint",), ("pause",), ("resume",),
     ("incidents",), ("incidents", "list"), ("incidents", "show"), ("incidents", "ack"), ("incidents", "close"),
     ("incidents", "hand-back"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
-    ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
+    ("stop",), ("trust",), ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
     ("lab",), ("lab", "status"), ("lab", "down"),
     ("audit-log",), ("audit-log", "list"), ("audit-log", "verify"), ("audit-log", "export"), ("backup",), ("restore",),
 )  # fmt: skip
