@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.promql.block import Values
+from engine.promql.block import Times, Values
 from engine.promql.track import WILD, Tail, Track
 from engine.promql.values import Indexes, Mask
 
@@ -36,22 +36,22 @@ class Total:
         """Return what no samples add up to."""
         return np.zeros(size), np.zeros(size)
 
-    def add(self, state: State, sample: Values, _: Indexes) -> State:
+    def add(self, state: State, sample: State, _: Indexes) -> State:
         """Return what some samples and one more add up to."""
-        total, lost = state
-        after = total + sample
+        (total, lost), value = state, sample[0]
+        after = total + value
         part = after - total
-        # (total - (after - part)) + (sample - part), in few new arrays
+        # (total - (after - part)) + (value - part), in few new arrays
         residue = after - part
         np.subtract(total, residue, out=residue)
-        np.subtract(sample, part, out=part)
+        np.subtract(value, part, out=part)
         residue += part
         residue += lost
         return after, residue
 
     def join(self, one: State, other: State, _: tuple[Indexes, Indexes]) -> State:
         """Return what two stretches of samples add up to."""
-        total, lost = self.add(one, other[0], EVERY)
+        total, lost = self.add(one, other, EVERY)
         return total, lost + other[1]
 
 
@@ -65,9 +65,9 @@ class Extreme:
         """Return what no samples add up to."""
         return (np.full(size, np.nan),)
 
-    def add(self, state: State, sample: Values, _: Indexes) -> State:
+    def add(self, state: State, sample: State, _: Indexes) -> State:
         """Return what some samples and one more add up to."""
-        return (self.of(state[0], sample),)
+        return (self.of(state[0], sample[0]),)
 
     def join(self, one: State, other: State, _: tuple[Indexes, Indexes]) -> State:
         """Return what two stretches of samples add up to."""
@@ -84,9 +84,9 @@ class Steps:
         """Return what no samples add up to."""
         return (np.zeros(size),)
 
-    def add(self, state: State, sample: Values, _: Indexes) -> State:
+    def add(self, state: State, sample: State, _: Indexes) -> State:
         """Return what some steps and one more add up to."""
-        return (state[0] + sample,)
+        return (state[0] + sample[0],)
 
     def join(self, one: State, other: State, _: tuple[Indexes, Indexes]) -> State:
         """Return what two stretches of steps add up to."""
@@ -101,13 +101,13 @@ class Moments:
         """Return what no samples add up to."""
         return np.zeros(size), np.zeros(size)
 
-    def add(self, state: State, sample: Values, count: Indexes) -> State:
+    def add(self, state: State, sample: State, count: Indexes) -> State:
         """Return what `count` samples and one more add up to."""
         mean, squares = state
-        away = sample - mean
+        away = sample[0] - mean
         after = away / (count + 1)
         after += mean
-        away *= sample - after
+        away *= sample[0] - after
         away += squares
         return after, away
 
@@ -119,16 +119,60 @@ class Moments:
         return one[0] + apart * (counts[1] / whole), squares
 
 
-Kind = Total | Extreme | Steps | Moments
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The mean time and value, and the sums of squares and of products of what samples are away from those.
+
+    Times are seconds since the anchor.
+    """
+
+    def nothing(self, size: int) -> State:
+        """Return what no samples add up to."""
+        return tuple(np.zeros(size) for _ in range(5))
+
+    def add(self, state: State, sample: State, count: Indexes) -> State:
+        """Return what `count` samples and one more add up to."""
+        middle, level, times, values, products = state
+        later, higher = sample[0] - middle, sample[1] - level
+        middle = middle + later / (count + 1)
+        level = level + higher / (count + 1)
+        above = sample[1] - level
+        return (
+            middle,
+            level,
+            times + later * (sample[0] - middle),
+            values + higher * above,
+            products + later * above,
+        )
+
+    def join(self, one: State, other: State, counts: tuple[Indexes, Indexes]) -> State:
+        """Return what two stretches of so many samples add up to."""
+        whole = np.maximum(counts[0] + counts[1], 1)
+        share, weight = counts[1] / whole, counts[0] * counts[1] / whole
+        later, higher = other[0] - one[0], other[1] - one[1]
+        return (
+            one[0] + later * share,
+            one[1] + higher * share,
+            one[2] + other[2] + later * later * weight,
+            one[3] + other[3] + higher * higher * weight,
+            one[4] + other[4] + later * higher * weight,
+        )
+
+
+Kind = Total | Extreme | Steps | Moments | Line
 """A way of adding up samples that does not ask for their order: what none add up to, adding one, joining two stretches."""
 
 
 class Fold:
-    """One kind of sum over the windows of a track that are at most `span` milliseconds long."""
+    """One kind of sum over the windows of a track that are at most `span` milliseconds long.
+
+    `level` and `origin` are the value and the time of each series at the anchor: what some kinds measure from.
+    """
 
     def __init__(self, track: Track, kind: Kind, span: int) -> None:
         self._track, self._kind, self._span = track, kind, span
-        self._shift: Values | None = None
+        self.level: Values = np.zeros(0)
+        self.origin: Times = np.zeros(0, np.int64)
         self._lost = True
         self._anchor = self._until = self._peak = track.count
         self._base = 0
@@ -186,9 +230,11 @@ class Fold:
         first = track.tail(max(track.start, track.end - self._span)).low
         self._base = int(first.min(initial=0)) // STRIDE
         top = int(self._anchor.max(initial=0))
-        if isinstance(kind, Moments):
-            newest = track.pick(track.values, np.maximum(self._anchor - 1, 0))
-            self._shift = np.where(np.abs(newest) < WILD, newest, 0.0)
+        if isinstance(kind, Moments | Line):
+            newest = np.maximum(self._anchor - 1, 0)
+            level = track.pick(track.values, newest)
+            self.level = np.where(np.abs(level) < WILD, level, 0.0)
+            self.origin = np.array(track.pick_times(newest))
         rooms = -(-top // STRIDE) - self._base + 1
         state = kind.nothing(track.size)
         self._behind = tuple(np.empty((rooms, track.size)) for _ in state)
@@ -225,13 +271,19 @@ class Fold:
             self._until = self._until + more
             self._peak = np.maximum(self._peak, self._until)
 
-    def _sample(self, place: Indexes) -> Values:
+    def _sample(self, place: Indexes) -> State:
         """Return what counts of the samples at these places."""
         track = self._track
-        sample = track.pick(track.values, place)
-        if isinstance(self._kind, Steps):
-            return self._kind.happens(track.pick(track.values, np.maximum(place - 1, 0)), sample)
-        return sample if self._shift is None else sample - self._shift
+        value = track.pick(track.values, place)
+        match self._kind:
+            case Steps(happens=happens):
+                return (happens(track.pick(track.values, np.maximum(place - 1, 0)), value),)
+            case Moments():
+                return (value - self.level,)
+            case Line():
+                return (track.pick_times(place) - self.origin) / 1000.0, value - self.level
+            case _:
+                return (value,)
 
 
 def _chosen(holds: Mask, one: State, other: State) -> State:
@@ -245,9 +297,14 @@ def _chosen(holds: Mask, one: State, other: State) -> State:
 
 def folded(tail: Tail, kind: Kind) -> State:
     """Return what the samples in each window add up to."""
+    return fold_of(tail, kind).over(tail)
+
+
+def fold_of(tail: Tail, kind: Kind) -> Fold:
+    """Return the fold that windows as long as a tail's share."""
     track = tail.track
     level = (track.end - tail.start).bit_length()
     fold = track.folds.get((kind, level))
     if not isinstance(fold, Fold):
         fold = track.folds[kind, level] = Fold(track, kind, 1 << level)
-    return fold.over(tail)
+    return fold

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from engine.promql.block import Values
-from engine.promql.folds import Extreme, Moments, Steps, Total, folded
+from engine.promql.folds import Extreme, Line, Moments, Steps, Total, fold_of, folded
 from engine.promql.track import Tail
 from engine.promql.values import Mask
 
@@ -20,10 +20,16 @@ Sure = tuple[Values, Mask | None]
 NARROW: Final = 1e-8
 """A variance that is smaller than this share of the squared distance from where it is measured has lost digits."""
 
+FLAT: Final = 1e-12
+"""A correlation whose square is smaller, likewise."""
+NEAR: Final = 1e-5
+"""Two numbers whose sum is smaller than this share of them cancel out."""
+
 TOTAL: Final = Total()
 LEAST: Final = Extreme(np.fmin)
 GREATEST: Final = Extreme(np.fmax)
 MOMENTS: Final = Moments()
+LINE: Final = Line()
 
 
 def _changed(before: Values, after: Values) -> Values:
@@ -127,3 +133,26 @@ def time_of_first(tail: Tail) -> Sure:
 def time_of_last(tail: Tail) -> Sure:
     """Return when the last sample of each window is from, in seconds."""
     return tail.last_times() / 1000.0, None
+
+
+def slope(tail: Tail) -> Sure:
+    """Return the slope per second of the least-squares line through each window."""
+    found, _, unsure = _line(tail)
+    return found, unsure
+
+
+def predicted(tail: Tail, instant: int, ahead: float) -> Sure:
+    """Return where the line through each window will be so many seconds after `instant` (milliseconds)."""
+    rising, (middle, level), unsure = _line(tail)
+    origin, base = (fold := fold_of(tail, LINE)).origin, fold.level
+    start, way = level + base, rising * ((instant - origin) / 1000.0 + ahead - middle)
+    found = start + way
+    return found, unsure | (np.abs(found) < NEAR * (np.abs(start) + np.abs(way)))
+
+
+def _line(tail: Tail) -> tuple[Values, tuple[Values, Values], Mask]:
+    """Return the slope of each line, a point on it as its fold counts, and where that is not sure."""
+    middle, level, times, values, products = folded(tail, LINE)
+    unsure: Mask = products * products < FLAT * times * (values + tail.lengths * level * level)
+    wild = tail.track.wild(tail.low)
+    return products / times, (middle, level), unsure if wild is None else unsure | wild

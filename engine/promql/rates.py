@@ -10,7 +10,7 @@ import numpy as np
 from engine.promql.block import Times, Values
 from engine.promql.extended import read_extended
 from engine.promql.frame import Frame, Function, Reduction
-from engine.promql.quick import Sure, lost_in_resets
+from engine.promql.quick import Sure, lost_in_resets, predicted, slope
 from engine.promql.segments import Stretches
 from engine.promql.syntax import Call, RangeSelector, Type
 from engine.promql.track import Tail
@@ -193,25 +193,28 @@ def _line_of_sums(part: Stretches, origins: Times) -> tuple[Values, Values]:
 
 
 def _slope(part: Stretches) -> Values:
-    slope, _, level = regression(part)
+    rising, _, level = regression(part)
     if np.isfinite(level).all():
-        return slope
-    return np.where(np.isfinite(level), slope, _line_of_sums(part, part.times[part.begins])[0])
+        return rising
+    return np.where(np.isfinite(level), rising, _line_of_sums(part, part.times[part.begins])[0])
 
 
 def _predict(frame: Frame, node: Call) -> Grid:
     ahead = frame.scalar(node.arguments[1])
 
     def reduction(part: Stretches) -> Values:
-        slope, middle, level = regression(part)
+        rising, middle, level = regression(part)
         moment = (part.instants - part.times[part.begins]) / 1000.0 + ahead[part.columns]
-        predicted: Values = level + slope * (moment - middle)
+        found: Values = level + rising * (moment - middle)
         if np.isfinite(level).all():
-            return predicted
-        slope, now = _line_of_sums(part, part.instants)
-        return np.where(np.isfinite(level), predicted, now + slope * ahead[part.columns])
+            return found
+        rising, now = _line_of_sums(part, part.instants)
+        return np.where(np.isfinite(level), found, now + rising * ahead[part.columns])
 
-    return frame.reduced(node.arguments[0], Reduction(reduction), at_least=2).nameless(node.span)
+    def quick(tail: Tail) -> Sure:
+        return predicted(tail, int(frame.times[0]), float(ahead[0]))
+
+    return frame.reduced(node.arguments[0], Reduction(reduction, quick), at_least=2).nameless(node.span)
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -220,6 +223,6 @@ FUNCTIONS: Mapping[str, Function] = {
     "delta": _between_edges(_change, _plain_delta, counter=False),
     "irate": _function(_instant_rate, _quick_rate),
     "idelta": _function(_instant_delta, _quick_delta),
-    "deriv": _function(_slope),
+    "deriv": _function(_slope, slope),
     "predict_linear": Function((Type.RANGE, Type.SCALAR), Type.VECTOR, _predict),
 }

@@ -59,7 +59,7 @@ class Track:
         columns = int(lengths.max(initial=0))
         room = max(columns + spare, 1)
         self.values = np.zeros((room, self.size))
-        self.times = np.full((room, 1), FAR)
+        self.times = np.full((room + 1, 1), FAR)  # the last row stays empty
         self.count = np.zeros(1, np.int64)
         self._add(lengths, times, values)
 
@@ -110,7 +110,7 @@ class Track:
         if places.size == 1:
             one: Values = table[int(places[0])]
             return one
-        each: Values = table.reshape(-1)[places * self.size + self._rows]
+        each: Values = table.reshape(-1).take(places * self.size + self._rows)
         return each
 
     def pick_times(self, places: Indexes) -> Times:
@@ -118,22 +118,20 @@ class Track:
         if self.times.shape[1] == 1:
             one: Times = self.times[places, 0]
             return one
-        each: Times = self.times.reshape(-1)[places * self.size + self._rows]
+        each: Times = self.times.reshape(-1).take(places * self.size + self._rows)
         return each
 
     def _places(self, moment: int) -> Indexes:
         """Return how many samples each series has up to and including `moment`."""
         if self.times.shape[1] == 1:
             return np.searchsorted(self.times[:, 0], [moment], side="right")
-        low = np.zeros(self.size, np.int64)
-        high = np.full(self.size, len(self.times))
-        flat = self.times.reshape(-1)
-        while (low < high).any():
-            middle = (low + high) // 2
-            before = flat[np.minimum(middle, len(self.times) - 1) * self.size + self._rows] <= moment
-            before &= middle < high
-            low, high = np.where(before, middle + 1, low), np.where(before, high, middle)
-        return low
+        # the greatest step first; what lies beyond the table's last row, which is empty, is too late as well
+        flat, found = self.times.reshape(-1), self._rows.copy()
+        for bit in range((len(self.times) - 1).bit_length() - 1, -1, -1):
+            before = flat.take(found + ((1 << bit) - 1) * self.size, mode="clip") <= moment
+            found += before * (self.size << bit)
+        places: Indexes = found // self.size
+        return places
 
     def _unmarked(self, block: Block) -> tuple[Indexes, Times, Values]:
         """Return how many samples each series of a block has, their times and values; its stale markers are kept apart."""
