@@ -19,6 +19,9 @@ from yaml.resolver import Resolver
 
 _BESIDE = ("library", "module_utils", "action_plugins", "filter_plugins", "lookup_plugins", "test_plugins")
 _VARIABLES = ("group_vars", "host_vars")
+_ROLE = ("tasks", "handlers", "defaults", "vars", "meta", "files", "templates", *_BESIDE)
+_LARGE = 64 << 20
+_LONGEST = 8 << 20
 _ROLE_TASKS = ("import_role", "include_role")
 _FILE_TASKS = ("import_tasks", "include_tasks", "import_playbook", "include_vars")
 _PREFIXES = ("", "ansible.builtin.", "ansible.legacy.")
@@ -61,12 +64,24 @@ def digest(playbooks: Sequence[Path]) -> str:
         playbook.read_bytes()
         folder = playbook.parent
         for path in {playbook, *_references(playbook, folder, set()), *_surroundings(folder)}:
-            parts.add((_relative(path, folder), hashlib.sha256(path.read_bytes()).hexdigest()))
+            parts.add((_relative(path, folder), _content(path)))
         parts.update(("name", name) for name in _names(playbook))
     whole = hashlib.sha256()
     for name, content in sorted(parts):
         whole.update(f"{len(name)}:{name}:{content}\n".encode())
     return whole.hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Return a hash of what a file holds; of one that is very large, which anybody may name, its size and age instead."""
+    try:
+        about = path.stat()
+        if about.st_size > _LARGE:
+            return f"{about.st_size} {about.st_mtime_ns}"
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable {error.errno}"
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -86,9 +101,9 @@ def _surroundings(folder: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> Any:
     try:
-        return _Loader(path.read_bytes()).get_single_data()
+        return _Loader(path.read_bytes()).get_single_data() if path.stat().st_size <= _LONGEST else None
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
-        return None  # what cannot be read, or is nested beyond all bounds, names nothing; its bytes count all the same
+        return None  # what cannot be read, is endless or nested beyond all bounds names nothing; its bytes count all the same
 
 
 def _mappings(content: Any) -> Iterator[Mapping[Any, Any]]:
@@ -158,7 +173,8 @@ def _references(source: Path, folder: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _role(role: Path, folder: Path, seen: set[Path]) -> Iterator[Path]:
-    for path in _below(role):
+    """Yield what makes up a role: of a path that anybody may write, such as `../../../../etc`, not the whole tree below it."""
+    for path in (path for name in _ROLE for path in _below(role / name)):
         yield path
         if path.suffix in (".yml", ".yaml"):
             yield from _references(path, folder, seen)
