@@ -20,25 +20,32 @@ def _elementwise(calculation: Callable[[Values], Values]) -> Function:
     return Function((Type.VECTOR,), Type.VECTOR, compute)
 
 
+def _greater(bound: Values, values: Values) -> Values:
+    """Return the greater of two, NaN where either is; but nothing is greater than infinity."""
+    return np.where((bound == np.inf) | (values == np.inf), np.inf, np.maximum(bound, values))
+
+
+def _lesser(bound: Values, values: Values) -> Values:
+    return np.where((bound == -np.inf) | (values == -np.inf), -np.inf, np.minimum(bound, values))
+
+
 def _clamp(frame: Frame, node: Call) -> Grid:
     low, high = frame.scalar(node.arguments[1]), frame.scalar(node.arguments[2])
     grid = frame.vector(node.arguments[0])
-    values = np.maximum(low, np.minimum(high, grid.values))
+    values = _greater(low, _lesser(high, grid.values))
     # bounds the wrong way round admit nothing
     return grid.holding(values).where(~(high < low)).nameless(node.span)
 
 
 def _clamp_min(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
-    values = np.maximum(frame.scalar(node.arguments[1]), grid.values)
-    values = np.where(np.isposinf(grid.values), np.inf, values)  # as great as can be, whatever the bound
+    values = _greater(frame.scalar(node.arguments[1]), grid.values)
     return grid.holding(values).nameless(node.span)
 
 
 def _clamp_max(frame: Frame, node: Call) -> Grid:
     grid = frame.vector(node.arguments[0])
-    values = np.minimum(frame.scalar(node.arguments[1]), grid.values)
-    values = np.where(np.isneginf(grid.values), -np.inf, values)
+    values = _lesser(frame.scalar(node.arguments[1]), grid.values)
     return grid.holding(values).nameless(node.span)
 
 

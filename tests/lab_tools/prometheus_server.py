@@ -59,7 +59,7 @@ class PrometheusServer:
                     f"--web.listen-address=127.0.0.1:{port}",
                     "--web.enable-remote-write-receiver",
                     "--web.enable-lifecycle",
-                    "--enable-feature=promql-experimental-functions",
+                    "--enable-feature=promql-experimental-functions,promql-duration-expr",
                     f"--web.console.templates={self.folder}",
                     f"--web.console.libraries={self.folder}",
                 ],

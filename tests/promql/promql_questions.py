@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
+from promql_corners import corners
 
 GAUGES = ("g", "k")
 NAMES = (*("g", "k", "c_total") * 4, "up", "up", "rack", "limit", "ended", "missing")
@@ -19,9 +20,9 @@ MATCHERS = (
     'nothing=""',
     '"host"=~`[^c]`',
 )
-DURATIONS = ("45s", "1m", "90s", "2m", "5m", "7m30s", "20m", "61")
-OFFSETS = ("offset 1m", "offset -1m", "offset 5m", "offset 17s", "offset -90s")
-LABEL_LISTS = ("", "host", "mode", "host, mode", "nothing", "__name__", "host, __name__")
+DURATIONS = ("45s", "1m", "90s", "2m", "5m", "7m30s", "20m", "61", "1m + 90s", "(2 ^ 7)", "5m * 2 - 30", "1e2")
+OFFSETS = ("offset 1m", "offset -1m", "offset 5m", "offset 17s", "offset -90s", "offset (1m + 5)", "offset -(2 * 45s)")
+LABEL_LISTS = ("", "host", "mode", "host, mode", "nothing", "__name__", "host, __name__", '"host"', "bool, host", "a:b")
 PLAIN = (
     *("abs", "ceil", "floor", "exp", "ln", "log2", "log10", "sqrt", "sgn", "sin", "cos", "tan", "asin", "acos", "atan"),
     *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "deg", "rad", "sort", "sort_desc", "timestamp"),
@@ -36,7 +37,7 @@ OVER_TIME = (
 REDUCTIONS = ("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar")
 ARITHMETIC = ("+", "-", "*", "/", "%", "^", "atan2")
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
-NUMBERS = ("0", "1", "2", "0.5", "-1", "3.25", "1e3", "0x10", "1_000", "NaN", "Inf", "-Inf", "5m", "-0")
+NUMBERS = ("0", "1", "2", "0.5", "-1", "3.25", "1e3", "0x10", "1_000", "NaN", "Inf", "-Inf", "5m", "-0", "017", "1m30s")
 AHEAD = ("0", "5m", "-90", "NaN", "1.5")
 SHARES = ("0", "0.25", "0.5", "0.9", "1", "-1", "2", "NaN")
 MATCHINGS = (
@@ -136,6 +137,7 @@ def vectors(draw: st.DrawFn, depth: int, begin: int) -> str:
                 st.one_of(
                     st.tuples(one_of(SHARES), below).map(lambda two: f"quantile{clause} ({two[0]}, {two[1]})"),
                     series().map(lambda one: f'count_values{clause} ("value", {one})'),
+                    below.map(lambda one: f'count_values{clause} ("host", round({one}))'),
                     st.tuples(st.integers(-1, 4), below).map(lambda two: f"sum(topk{clause} ({two[0]}, {two[1]}))"),
                     st.tuples(st.integers(-1, 4), below).map(lambda two: f"count(limitk{clause} ({two[0]}, {two[1]}))"),
                     st.tuples(one_of(("0.3", "-0.7", "1", "2", "0")), below).map(
@@ -156,12 +158,13 @@ def vectors(draw: st.DrawFn, depth: int, begin: int) -> str:
         case 17:
             return f"({draw(below)}) {draw(one_of(('and', 'or', 'unless')))} {draw(one_of(MATCHINGS))} ({draw(below)})"
         case 18:
-            target = draw(one_of(("new", "host", "__name__")))
+            target = draw(one_of(("new", "host", "__name__", "a b", "")))
             return draw(
                 st.one_of(
                     below.map(lambda one: f'label_replace({one}, "{target}", "$1-z", "host", "(a|b).*")'),
                     below.map(lambda one: f'label_join({one}, "{target}", "/", "mode", "host")'),
                     below.map(lambda one: f"absent({one})"),
+                    below.map(lambda one: f'sort_by_label_desc({one}, "mode", "host")'),
                     windows(depth, begin).map(lambda one: f"absent_over_time({one})"),
                     scalar.map(lambda one: f"vector({one})"),
                     # no calendar has an hour for what is no time
@@ -212,4 +215,12 @@ def scalars(draw: st.DrawFn, depth: int, begin: int) -> str:
 def questions(begin: int) -> st.SearchStrategy[str]:
     """Return a strategy for expressions about series that begin at `begin` (milliseconds)."""
     depths = st.integers(0, 3)
-    return depths.flatmap(lambda depth: st.one_of(*[vectors(depth, begin)] * 8, scalars(depth, begin)))
+    odd = st.sampled_from(corners())
+    both = st.tuples(odd, one_of(("or", "and on ()", "+ on (l)", "> bool")), odd).map(
+        lambda three: "({}) {} ({})".format(*three)
+    )
+    return depths.flatmap(
+        lambda depth: st.one_of(
+            *[vectors(depth, begin)] * 8, scalars(depth, begin), st.one_of(both, odd.map("sum({})".format))
+        )
+    )
