@@ -16,14 +16,14 @@ Examples:
   mendbook deny inc-3f2a --reason "replaced by hand tonight"
 
 \b
-The incident then waits for a human: nothing is proposed for it until `mendbook incidents handback`, and it closes by itself when
+The incident then waits for a human: nothing is proposed for it until `mendbook incidents hand-back`, and it closes by itself when
 the fault is measured to be over.
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("incident_id", metavar="INCIDENT")
-@click.option("--reason", metavar="TEXT", required=True, help="Why; it goes into the record.")
+@click.option("--reason", metavar="TEXT", default="", help="Why; it goes into the record.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(incident_id: str, reason: str, *, yes: bool) -> int:
     """Deny what an incident proposes, and leave it to a human."""
