@@ -76,12 +76,22 @@ def _content(path: Path) -> str:
     """Return a hash of what a file holds; of one that is very large, which anybody may name, its size and age instead."""
     try:
         about = path.stat()
-        if about.st_size > _LARGE:
-            return f"{about.st_size} {about.st_mtime_ns}"
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return (
+            f"{about.st_size} {about.st_mtime_ns}"
+            if about.st_size > _LARGE
+            else hashlib.sha256(_bytes(path)).hexdigest()
+        )
     except OSError as error:
         return f"unreadable {error.errno}"
+
+
+def _bytes(path: Path) -> bytes:
+    """Return what a file says it holds: one of the kernel's, which says nothing, may be read for ever."""
+    size = path.stat().st_size
+    if size == 0:
+        return b""
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -101,7 +111,7 @@ def _surroundings(folder: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> Any:
     try:
-        return _Loader(path.read_bytes()).get_single_data() if path.stat().st_size <= _LONGEST else None
+        return _Loader(_bytes(path)).get_single_data() if path.stat().st_size <= _LONGEST else None
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None  # what cannot be read, is endless or nested beyond all bounds names nothing; its bytes count all the same
 
