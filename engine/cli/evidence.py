@@ -50,6 +50,8 @@ class Reading:
     state: AlertState | None = None
     held: float | None = None
     needed: float = 0.0
+    condition: str = ""
+    """What the stored alert says of its values: all there is when samples do not reach back to then."""
 
 
 def reading(runbook: Runbook, target: Target, evaluator: Evaluator, alerts: Sequence[Alert], at: float) -> Reading:
@@ -57,7 +59,7 @@ def reading(runbook: Runbook, target: Target, evaluator: Evaluator, alerts: Sequ
     trigger = runbook.trigger
     (answer,) = evaluator.answer((Query(trigger.expr),), at)
     fleet = trigger.scope is Scope.FLEET
-    own = [alert for alert in alerts if alert.runbook == runbook.variant]
+    own = [alert for alert in alerts if alert.runbook in (runbook.variant, runbook.name)]
     oldest = min(own, key=lambda alert: alert.active_since, default=None)
     return Reading(
         runbook=runbook.variant,
@@ -70,6 +72,7 @@ def reading(runbook: Runbook, target: Target, evaluator: Evaluator, alerts: Sequ
         state=None if oldest is None else oldest.state,
         held=None if oldest is None or oldest.state is AlertState.RESOLVED else max(0.0, at - oldest.active_since),
         needed=trigger.for_,
+        condition="" if oldest is None else oldest.condition,
     )
 
 

@@ -42,7 +42,7 @@ class Span(Seconds):
 
 
 class Moment(Seconds):
-    """A moment: a local date and time, a time of today, seconds since the epoch, or `10m` for ten minutes ago."""
+    """A moment: a local date and time, `14:05`, `yesterday 03:00`, seconds since the epoch, or `10m` for ten minutes ago."""
 
     name = "time"
 
@@ -81,12 +81,14 @@ def written(text: str) -> float | None:
     """Return the seconds since the epoch of a written date and time; without an offset it is local."""
     import datetime as dt
 
-    clock = CLOCK.fullmatch(text)
+    day, _, rest = text.partition(" ")
+    back = {"today": 0, "yesterday": 1}.get(day)
+    clock = CLOCK.fullmatch(text if back is None else rest.strip())
     try:
         if clock is not None:
             hour, minute, second = (int(each or 0) for each in clock.groups())
-            found: dt.datetime = dt.datetime.now().astimezone().replace(hour=hour, minute=minute, second=second)
-            return found.replace(microsecond=0).timestamp()
+            date = dt.datetime.now().astimezone().date() - dt.timedelta(days=back or 0)
+            return dt.datetime(date.year, date.month, date.day, hour, minute, second).astimezone().timestamp()
         return dt.datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError, OSError):
         return None

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import ago, clean, emit, moment, note, output_option
+from engine.cli.output import ago, clean, emit, moment, note, output_option, plain
 from engine.cli.project import hosts, opened, runbooks
 from engine.cli.times import MOMENT
-from engine.cli.words import age, counted, hanging, line, number, short, unknown
+from engine.cli.words import age, counted, hanging, line, number, short, unknown, when
 
 if TYPE_CHECKING:
     from engine.app import App
     from engine.cli.evidence import Compared, Reading
     from engine.config.inventory import Inventory
-    from engine.model.incident import Incident
+    from engine.model.execution import Execution
     from engine.model.runbook import Runbook
-    from engine.model.standing import Standing
+    from engine.model.standing import Lock, Pause, Silence, Standing
     from engine.model.target import Target
     from engine.promql import Explanation
     from engine.records.history import Logged
+    from engine.records.past import Then
     from engine.samples.store import SampleStore
 
 EPILOG = """\b
 Examples:
   mendbook why web-1                                    what holds now, what was decided, what happened
-  mendbook why web-1 --at 14:05                         the same as of then, as far as samples reach back
+  mendbook why web-1 --at 14:05                         the same as of then: what held, what was decided, what ran
+  mendbook why web-1 --at 'yesterday 03:00'
   mendbook why web-1 --expr 'rate(errors_total[5m]) > 1'  an expression, part by part, for this host
 """
 VALUES = 3
@@ -43,10 +45,15 @@ class Account:
 
     host: str
     at: float
+    past: bool
+    """Whether it is asked of a moment that is over."""
     newest_sample: float | None
     readings: tuple[Reading, ...]
-    standing: Standing
-    incidents: tuple[Incident, ...]
+    incidents: tuple[Then, ...]
+    executions: tuple[Execution, ...]
+    pauses: tuple[Pause, ...]
+    silences: tuple[Silence, ...]
+    locks: tuple[Lock, ...]
     decision: Logged | None
     entries: tuple[Logged, ...]
 
@@ -68,14 +75,14 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
         inventory = hosts(app)
         target = find(inventory, host)
         store = app.read_samples()
-        when = time.time() if at is None else at
+        as_of = time.time() if at is None else at
         if app.server is None:
-            remark(store, when, at, app.settings.interval)
+            remark(store, as_of, at, app.settings.interval)
         if tree is not None:
             from engine.promql import explain
 
             tree = bound(tree, target)
-            part = explain(tree, store, round(when * 1000)) if app.server is None else app.server.explain(tree, when)
+            part = explain(tree, store, round(as_of * 1000)) if app.server is None else app.server.explain(tree, as_of)
             if output == "table":
                 unfold(part)
             else:
@@ -84,7 +91,7 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
         loaded = runbooks(app, inventory)
         if bad := len(errors(loaded.problems)):
             note(f"{counted(bad, 'error')} in runbooks, which are left out: `mendbook lint` shows them")
-        account = gather(app, loaded.runbooks, target, store, when, count, past=at is not None)
+        account = gather(app, loaded.runbooks, target, store, as_of, count, past=at is not None)
         if output == "table":
             tell(account, target)
         else:
@@ -103,12 +110,12 @@ def find(inventory: Inventory, host: str) -> Target:
     return found
 
 
-def remark(store: SampleStore, when: float, at: float | None, interval: float) -> None:
+def remark(store: SampleStore, as_of: float, at: float | None, interval: float) -> None:
     """Say when there are no samples as new as what is asked about."""
     newest = store.newest()
     if newest is None:
         note("there are no samples: conditions cannot be judged before `mendbook watch` or `mendbook audit` ran")
-    elif at is None and when - newest > max(5 * interval, 60.0):
+    elif at is None and as_of - newest > max(5 * interval, 60.0):
         note(f"the newest sample is {age(newest)} old; --at '{moment(newest)}' asks about then")
 
 
@@ -132,7 +139,7 @@ def gather(
     declared: Sequence[Runbook],
     target: Target,
     store: SampleStore,
-    when: float,
+    as_of: float,
     count: int,
     *,
     past: bool,
@@ -140,42 +147,60 @@ def gather(
     """Collect what is known about a host."""
     from engine.cli.evidence import reading
     from engine.model.runbook import Scope
+    from engine.records.past import Past
 
+    then = Past(app.record).moment(target.name, as_of)
     evaluator = app.evaluator(store)
-    alerts = () if past else app.history.alerts(target=target.name)
+    alerts = then.alerts if past else app.history.alerts(target=target.name)
     readings = [
-        reading(runbook, target, evaluator, alerts, when)
+        reading(runbook, target, evaluator, alerts, as_of)
         for runbook in declared
         if runbook.applies_to(target.name)
-        and (runbook.trigger.scope is Scope.TARGET or runbook.localize.target == target.name)
+        and (runbook.trigger.scope is not Scope.FLEET or runbook.localize.target == target.name)
     ]
-    until = when + 1e-3
-    entries = app.history.entries(target=target.name, until=until)
-    decided = [each for each in entries if each.entry.kind == "decision"]
-    incidents = app.history.incidents(target=target.name, until=until)
+    standing = app.record.standing(time.time())
+    entries = app.history.entries(target=target.name, until=as_of + 1e-3, limit=count) if count else ()
     return Account(
         host=target.name,
-        at=when,
+        at=as_of,
+        past=past,
         newest_sample=store.newest(),
         readings=tuple(sorted(readings, key=lambda each: ("true", "unknown", "false").index(each.truth))),
-        standing=app.record.standing(time.time()),
-        incidents=tuple(each for each in incidents if each.ended_at is None or each.ended_at > when),
-        decision=decided[-1] if decided else None,
-        entries=entries[-count:] if count else (),
+        incidents=then.incidents if past else tuple(stand(standing, target.name)),
+        executions=then.executions,
+        pauses=then.pauses if past else standing.pauses,
+        silences=then.silences if past else standing.silences,
+        locks=() if past else tuple(lock for lock in standing.locks if lock.target == target.name),
+        decision=then.decision,
+        entries=entries,
     )
+
+
+def stand(standing: Standing, host: str) -> Iterator[Then]:
+    """Yield the live incidents of a host as they stand now."""
+    from engine.records.past import Then
+
+    for each in standing.incidents:
+        if each.state.live and each.target == host:
+            yield Then(each, str(each.state), each.changed_at or each.opened_at, each.reason or each.code)
 
 
 def plainly(account: Account) -> dict[str, Any]:
     """Return an account for programs."""
-    standing, host = account.standing, account.host
+    host = account.host
     return {
         "host": host,
         "at": account.at,
         "newest_sample": account.newest_sample,
         "conditions": account.readings,
-        "pauses": [pause for pause in standing.pauses if pause.scope in ("all", f"host:{host}")],
-        "locks": [lock for lock in standing.locks if lock.target == host],
-        "incidents": account.incidents,
+        "pauses": [pause for pause in account.pauses if pause.scope in ("all", f"host:{host}")],
+        "silences": account.silences,
+        "locks": account.locks,
+        "incidents": [
+            {**plain(each.incident), "state": each.state, "changed_at": each.since, "reason": each.sentence}
+            for each in account.incidents
+        ],
+        "executions": account.executions,
         "decision": account.decision,
         "entries": account.entries,
     }
@@ -186,25 +211,24 @@ def tell(account: Account, target: Target) -> None:
     named = sorted(target.groups - {"ungrouped"})
     groups = f" ({', '.join(named)})" if named else ""
     newest = f", newest sample of {moment(account.newest_sample)}" if account.newest_sample else ""
-    click.echo(line(f"{account.host}{groups} at {moment(account.at)}{newest}"))
-    for pause in account.standing.pauses:
-        if pause.scope in ("all", f"host:{account.host}") or pause.scope.startswith("runbook:"):
-            until = f" until {moment(pause.until)}" if pause.until else ""
-            click.secho(line(f"paused: {pause.scope} by {pause.by}{until}: {pause.reason}"), fg="yellow")
-    for lock in account.standing.locks:
-        if lock.target == account.host:
-            click.secho(line(f"locked by {lock.owner} for {age(lock.taken_at)}: {lock.reason}"), fg="yellow")
-    for incident in account.incidents:
-        why = incident.reason or incident.code
-        click.secho(line(f"incident {incident.id}: {incident.resource} {incident.state}{f': {why}' if why else ''}"),
-                    bold=True)  # fmt: skip
+    then = f", {age(account.at)} ago" if account.past else newest
+    click.echo(line(f"{account.host}{groups} at {moment(account.at)}{then}"))
+    tell_held(account)
+    for each in account.incidents:
+        why = f": {each.sentence}" if each.sentence else ""
+        click.secho(hanging("", line(f"incident {each.incident.id}: {each.incident.resource} {each.state} "
+                                     f"since {when_of(each.since, account)}{why}")), bold=True)  # fmt: skip
+    for execution in account.executions:
+        click.secho(hanging("", line(running(execution, account))), fg="blue")
     head("Conditions")
+    if account.readings and all(each.truth == "unknown" for each in account.readings) and account.past:
+        click.secho("no samples tell how it was then; what was recorded of alerts is shown", fg="yellow")
     for reading in account.readings:
-        tell_reading(reading)
+        tell_reading(reading, recorded=account.past)
     if not account.readings:
         click.echo("no runbook is for this host")
     head("Last decision")
-    tell_decision(account.decision)
+    tell_decision(account.decision, account)
     head("What happened")
     for logged in account.entries:
         entry = logged.entry
@@ -213,19 +237,56 @@ def tell(account: Account, target: Target) -> None:
         click.echo("nothing is recorded")
 
 
+def tell_held(account: Account) -> None:
+    """Print what kept automation from the host, whatever its guards say: pauses, silences, locks."""
+    for pause in account.pauses:
+        if pause.scope in ("all", f"host:{account.host}") or pause.scope.startswith("runbook:"):
+            what = "STOPPED" if pause.stop else f"paused: {pause.scope}"
+            ends = f" until {moment(pause.until)}" if pause.until else ""
+            since = f" since {when_of(pause.since, account)}"
+            click.secho(hanging("", line(f"{what} by {pause.by}{since}{ends}: {pause.reason}")), fg="yellow")
+    for silence in account.silences:
+        ends = f"until {moment(silence.until)}"
+        said = f"silenced: {silence.selector} by {silence.by} {ends}: {silence.reason}"
+        click.secho(hanging("", line(said)), fg="yellow")
+    for lock in account.locks:
+        said = f"locked by {lock.owner} since {when_of(lock.taken_at, account)}: {lock.reason}"
+        click.secho(hanging("", line(said)), fg="yellow")
+
+
+def running(execution: Execution, account: Account) -> str:
+    """Say what ran on the host, and what came of it since."""
+    began = execution.started_at or execution.created_at
+    since = f" since {when_of(began, account)}"
+    ended = ""
+    if execution.ended_at is not None:
+        ended = f"; it ended {ago(max(0.0, execution.ended_at - account.at))} later, {execution.state}"
+    return f"running {execution.id}: {execution.remedy}, of {execution.runbook},{since}{ended}"
+
+
+def when_of(at: float, account: Account) -> str:
+    """Return a moment with how long that was before the one that is asked about."""
+    return f"{when(at)} ({age(at, account.at)}{' earlier' if account.past else ''})"
+
+
 def head(text: str) -> None:
     """Print a heading."""
     click.echo()
     click.secho(text, bold=True, underline=True)
 
 
-def tell_reading(reading: Reading) -> None:
-    """Print a trigger: whether it holds, its values against their limits, and how long it must hold."""
+def tell_reading(reading: Reading, *, recorded: bool = False) -> None:
+    """Print a trigger: whether it holds, its values against their limits, and how long it must hold.
+
+    Where samples do not tell, what was `recorded` of its alert may.
+    """
     mark, color = MARKS[reading.truth]
     label = click.style(f"{mark} {reading.truth:<8}", fg=color)
     click.echo(f"{label} {click.style(line(reading.runbook), bold=True)} ({reading.mode}){progress(reading)}")
     for missing in reading.missing:
         click.secho(hanging(" " * 11, line(missing)), fg="yellow")
+    if recorded and reading.truth == "unknown" and reading.condition:
+        click.echo(hanging(" " * 11, line(f"recorded when it became so: {reading.condition}")))
     for each in reading.comparisons:
         if each.values or not reading.missing:
             for text in sides(each):
@@ -258,20 +319,28 @@ def sides(compared: Compared) -> list[str]:
     return [click.style(short(left), dim=True), *(f"  {text}" for text in lines)]
 
 
-def tell_decision(decision: Logged | None) -> None:
-    """Print what was decided last, and what each guard said."""
+def tell_decision(decision: Logged | None, account: Account) -> None:
+    """Print what was decided last, and what each guard said; numbers in its sentences are of the moment of the decision."""
     if decision is None:
         click.echo("nothing was decided about this host")
         return
     entry = decision.entry
     runbook = f" {entry.runbook}:" if entry.runbook else ""
-    click.echo(line(f"{moment(decision.at)} ({age(decision.at)} ago){runbook} {entry.sentence}"))
+    before = f"{age(decision.at, account.at)} {'earlier' if account.past else 'ago'}"
+    click.echo(hanging(f"{moment(decision.at)} ({before})", line(f"{runbook} {entry.sentence}")))
     for each in decision.verdicts:
         mark = click.style("✓", fg="green") if each.allowed else click.style("✗", fg="red")
-        again = ""
-        if each.until is not None and each.until > time.time():
-            again = f" (until {moment(each.until)}, in {ago(each.until - time.time())})"
+        again = f" ({until(each.until, account)})" if each.until is not None and not each.allowed else ""
         click.echo(hanging(f"  {mark} {line(each.guard)}: ", f"{line(each.sentence)}{again}"))
+
+
+def until(at: float, account: Account) -> str:
+    """Say until when a guard held, told from the moment that is asked about."""
+    if at <= account.at:
+        return f"until {moment(at)}, which is over"
+    return (
+        f"until {moment(at)}, {'' if account.past else 'in '}{ago(at - account.at)}{' later' if account.past else ''}"
+    )
 
 
 def unfold(part: Explanation, depth: int = 0) -> None:

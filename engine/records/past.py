@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from engine.model.incident import Incident
+from engine.model.execution import Execution
+from engine.model.incident import Alert, AlertState, Incident
+from engine.model.labels import Labels
+from engine.model.standing import Pause, Silence
 from engine.records.history import Logged, logged
-from engine.records.schema import alerts, entries, executions, incidents, locks, pauses, requests
+from engine.records.schema import alerts, entries, execution_targets, executions, incidents, locks, pauses, requests
 from engine.records.store import ACTIVE, LIVE, Record, many
 
+HOLDING = ("pause", "stop", "resume", "restored", "silence", "unsilence")
+"""What people do to hold automation back, and to let it go on."""
+MOST_ALERTS = 500
+"""So many changes of a host's alerts are looked back on."""
 UNTRUSTED = frozenset({"shadow", "held_for_approval"})
 """Codes of the guards that hold for want of trust, and of nothing else."""
 
@@ -43,6 +51,29 @@ class Case:
     incident: Incident
 
 
+@dataclass(frozen=True, slots=True)
+class Then:
+    """An incident as it was at a moment: its state, since when, and what was said of it."""
+
+    incident: Incident
+    state: str
+    since: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the record knows of one host at a moment: what was seen, decided and run, and what held automation back."""
+
+    at: float
+    alerts: tuple[Alert, ...]
+    incidents: tuple[Then, ...]
+    decision: Logged | None
+    executions: tuple[Execution, ...]
+    pauses: tuple[Pause, ...]
+    silences: tuple[Silence, ...]
+
+
 class Past:
     """Reads a record from whatever thread; every method may raise RecordError. Times are seconds since the epoch."""
 
@@ -67,6 +98,23 @@ class Past:
         with self.record.reading() as connection:
             rows = connection.execute(query.group_by(entries.c.incident)).all() if incidents else ()
             return {str(incident): float(at) for incident, at in rows}
+
+    def moment(self, target: str, at: float) -> Moment:
+        """Return what was the case with a host at a moment, by what had been written until then."""
+        with self.record.reading() as connection:
+            own = entries.c.target == target
+            acts = written(connection, at, entries.c.kind.in_(("operator", "engine")) & entries.c.code.in_(HOLDING))
+            decided = written(connection, at, own & (entries.c.kind == "decision"), limit=1)
+            seen = written(connection, at, own & (entries.c.kind == "alert"), limit=MOST_ALERTS)
+            return Moment(
+                at,
+                alerts_of(seen),
+                tuple(lived(connection, target, at)),
+                decided[-1] if decided else None,
+                ran(connection, target, at),
+                pauses_of(acts, at),
+                silences_of(acts, at),
+            )
 
     def cases(self, since: float) -> tuple[Case, ...]:
         """Return what runbooks would have done since, had they been trusted: once for each incident and runbook, oldest first."""
@@ -117,3 +165,108 @@ class Past:
                 paused=bool(count(pauses, holds)),
                 requests=count(requests, requests.c.finished.is_(False)),
             )
+
+
+def written(
+    connection: Connection, at: float, where: ColumnElement[bool], limit: int | None = None
+) -> tuple[Logged, ...]:
+    """Return the entries until a moment, the newest `limit` of them, in order."""
+    query = select(entries).where(where, entries.c.at <= at).order_by(entries.c.number.desc()).limit(limit)
+    rows = connection.execute(query).mappings().all()
+    return tuple(logged(dict(row)) for row in reversed(rows))
+
+
+def alerts_of(seen: Sequence[Logged]) -> tuple[Alert, ...]:
+    """Return the alerts that had not ended, by the last that was written of each."""
+    last = {str(each.entry.data.get("fingerprint")): each for each in seen}
+    return tuple(alert_of(each) for each in last.values() if each.entry.code != AlertState.RESOLVED)
+
+
+def alert_of(each: Logged) -> Alert:
+    """Return an alert from the line that was written when it changed its state."""
+    data = each.entry.data
+    labels, value, since = data.get("labels"), data.get("value"), data.get("active_since")
+    return Alert(
+        fingerprint=str(data.get("fingerprint")),
+        runbook=each.entry.runbook or "",
+        name=each.entry.sentence.partition(" on ")[0],
+        labels=Labels({name: str(label) for name, label in labels.items()} if isinstance(labels, Mapping) else {}),
+        target=each.entry.target,
+        state=AlertState(each.entry.code),
+        value=float(value) if isinstance(value, int | float) else math.nan,
+        active_since=float(since) if isinstance(since, int | float) else each.at,
+        last_true=each.at,
+        last_seen=each.at,
+        condition=str(data.get("condition") or ""),
+    )
+
+
+def lived(connection: Connection, target: str, at: float) -> Iterator[Then]:
+    """Yield the incidents of a host that had been opened and had not ended."""
+    over = incidents.c.ended_at.is_not(None) & (incidents.c.ended_at <= at) & (incidents.c.reopened == 0)
+    query = select(incidents).where(incidents.c.target == target, incidents.c.opened_at <= at, ~over)
+    for incident in many(connection, Incident, query.order_by(incidents.c.opened_at)):
+        state, since, sentence = "open", incident.opened_at, ""
+        for each in written(connection, at, entries.c.incident == incident.id):
+            became = state_after(each)
+            if became is not None:
+                state, since, sentence = became, each.at, each.entry.sentence
+        if state in LIVE:
+            yield Then(incident, state, since, sentence)
+
+
+def state_after(each: Logged) -> str | None:
+    """Return the state of an incident after an entry about it; None when the entry does not change it."""
+    entry = each.entry
+    match entry.kind:
+        case "fault":
+            return "open"
+        case "decision":
+            return {"run": "remediating", "hold": "open", "escalate": "escalated"}.get(each.decision or "")
+        case "execution":
+            return "verifying" if entry.code in ("successful", "lost") else "open"
+        case "verification" if entry.code == "fail":
+            return "open"
+        case "outcome":
+            return "self_healed" if entry.code == "self_healed" else "resolved"
+        case "operator" if entry.code == "hand_back":
+            return "open"
+    return None
+
+
+def ran(connection: Connection, target: str, at: float) -> tuple[Execution, ...]:
+    """Return the executions that had been ordered and had not ended."""
+    touching = select(execution_targets.c.execution).where(execution_targets.c.target == target)
+    open_ = executions.c.ended_at.is_(None) | (executions.c.ended_at > at)
+    query = select(executions).where(executions.c.id.in_(touching), executions.c.created_at <= at, open_)
+    return many(connection, Execution, query.order_by(executions.c.created_at))
+
+
+def pauses_of(acts: Sequence[Logged], at: float) -> tuple[Pause, ...]:
+    """Return the pauses that were in force."""
+    standing: dict[str, Pause] = {}
+    for each in acts:
+        data, code = each.entry.data, each.entry.code
+        scope, until, by = str(data.get("scope", "all")), data.get("until"), str(data.get("by", "mendbook"))
+        if code == "resume":
+            standing.pop(scope, None)
+        elif code in ("pause", "stop", "restored"):
+            reason = str(data.get("reason", each.entry.sentence.removeprefix("Paused: ")))
+            end = float(until) if isinstance(until, int | float) else None
+            standing[scope] = Pause(scope, by, reason, each.at, end, stop=code == "stop")
+    return tuple(pause for pause in standing.values() if pause.until is None or pause.until > at)
+
+
+def silences_of(acts: Sequence[Logged], at: float) -> tuple[Silence, ...]:
+    """Return the silences that were in force."""
+    standing: dict[str, Silence] = {}
+    for each in acts:
+        data, name = each.entry.data, str(each.entry.data.get("silence"))
+        until = data.get("until")
+        if each.entry.code == "unsilence":
+            standing.pop(name, None)
+        elif each.entry.code == "silence" and isinstance(until, int | float):
+            reason = each.entry.sentence.partition(": ")[2]
+            by = str(data.get("by", ""))
+            standing[name] = Silence(name, str(data.get("selector")), by, reason, each.at, float(until))
+    return tuple(silence for silence in standing.values() if silence.until > at)
