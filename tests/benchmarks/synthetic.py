@@ -35,17 +35,21 @@ RULES: Mapping[str, str] = MappingProxyType(
         "avg": "avg_over_time(cpu[5m]) > {0:.2f}",
         "rate": "rate(c[5m]) > {2:.2f}",
         "distinct": "avg_over_time(cpu[{5}s]) > {0:.2f}",
+        "distinct_rate": "rate(c[{5}s]) > {2:.2f}",
+        "distinct_zscore": "(cpu - avg_over_time(cpu[{6}s])) / stddev_over_time(cpu[{6}s]) > {4:.3f}",
         "sum": "sum by (group) (cpu) > {3:.2f}",
         "zscore": "(cpu - avg_over_time(cpu[1h])) / stddev_over_time(cpu[1h]) > {4:.3f}",
     }
 )
-"""Kinds of rules; rule number i of a kind has thresholds of its own, and in `distinct` a range that no other one has."""
+"""Kinds of rules; rule number i of a kind has thresholds of its own, and in the `distinct` ones a range that no other one has."""
 
 
 def expressions(kind: str, rules: int) -> list[str]:
     """Return the expressions of `rules` rules of that kind, no two the same."""
     return [
-        RULES[kind].format(90 + each, 80 + each, 15 + each, 5400 + each, 2.05 + each / 10, 300 - number)
+        RULES[kind].format(
+            90 + each, 80 + each, 15 + each, 5400 + each, 2.05 + each / 10, 300 - number, 3600 - 30 * number
+        )
         for number, each in ((number, number / (2 * rules)) for number in range(rules))
     ]
 
