@@ -5,31 +5,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 METRIC_NAME = "__name__"
+
+
+@lru_cache(maxsize=1 << 14)
+def shared(name: str, value: str) -> tuple[str, str]:
+    """Return the pair, as a rule the same object for the same texts: most series have most of their pairs in common."""
+    return name, value
 
 
 class Labels(Mapping[str, str]):
     """The identity of a series: an immutable, hashable mapping of label names to values.
 
-    A label with an empty value is the same as no label, as in Prometheus. Iteration is in the order of names.
+    A label with an empty value is the same as no label, as in Prometheus. Iteration is in the order of names. There are
+    hundreds of thousands of these in memory, and each has few labels: its pairs are looked through, without a dictionary.
     """
 
-    __slots__ = ("_hash", "_index", "pairs")
+    __slots__ = ("_hash", "pairs")
 
     pairs: tuple[tuple[str, str], ...]
 
     def __init__(self, pairs: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
         items = dict(pairs)
-        self.pairs = tuple(sorted((name, value) for name, value in items.items() if value != ""))
-        self._index = dict(self.pairs)
+        self.pairs = tuple(sorted(shared(name, value) for name, value in items.items() if value != ""))
         self._hash = hash(self.pairs)
 
     def __getitem__(self, name: str) -> str:
-        return self._index[name]
+        for own, value in self.pairs:
+            if own == name:
+                return value
+        raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
+        return (name for name, _ in self.pairs)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -59,7 +69,7 @@ class Labels(Mapping[str, str]):
 
     def with_(self, more: Mapping[str, str]) -> Labels:
         """Return these labels with `more` laid over them; an empty value removes a label."""
-        return Labels({**self._index, **more})
+        return Labels({**dict(self.pairs), **more})
 
     def fingerprint(self) -> str:
         """Return 16 hexadecimal digits that depend on the labels alone, stable between processes."""

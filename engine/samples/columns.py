@@ -205,7 +205,7 @@ class Columns:
         """Return the numbers of `number` unused blocks."""
         if number > len(self._free):
             have = len(self._base)
-            more = max(number, have // 4, 64)
+            more = max(number, have, 64)
             self._base = longer(self._base, more)
             self._count = longer(self._count, more)
             self._count[have:] = 0

@@ -32,6 +32,8 @@ PACE: Final = 2
 """For each sample that comes, so many are sealed while there are any to seal."""
 REOPENINGS: Final = 5
 """So often a reader begins again when the process that writes has sealed what it was about to read."""
+LARGEST: Final = 32 << 20
+"""Bytes of a segment at most: so what is in memory has a limit that no retention and no disk moves."""
 REMEMBERED: Final = 64
 """How many lists of series are known by their identity: more than sources have slots in an interval."""
 ARRIVALS: Final = 1024
@@ -63,8 +65,8 @@ class SampleStore:
     the samples in memory alike. With `read_only` the store is a picture of the moment it was opened, for a reader beside
     the process that writes.
 
-    The last two segments (a sixteenth of the retention or of the limit of size each, whichever is reached first) are in
-    memory. Older ones are sealed: compressed into a file that is read where it is asked for. Sealing goes on in small
+    The last two segments (each a sixteenth of the retention or of the limit of size, and 32 MB at most) are in memory.
+    Older ones are sealed: compressed into a file that is read where it is asked for. Sealing goes on in small
     steps with the batches that come, and shows in nothing but the memory and the disk.
 
     Durability: a batch is acknowledged (`append` returns) after one write(2) of one record, so the kernel has it: a crash or
@@ -93,7 +95,7 @@ class SampleStore:
         self._closed = False
         self._journal = Journal(
             path,
-            limit=max(size_limit // SEGMENTS, 4096),
+            limit=min(max(size_limit // SEGMENTS, 4096), LARGEST),
             span=max(self._retention // SEGMENTS, 1000),
             read_only=read_only,
         )
