@@ -42,13 +42,13 @@ def mark(execution: str) -> None:
     ctypes.memmove(start + at, wanted.ljust(length, b"\0"), length)
 
 
-def rename(words: Sequence[str]) -> None:
-    """Be shown under this command, as much of it as there is room for."""
+def rename(words: Sequence[str], program: str = "") -> None:
+    """Be shown under this command, as much of it as there is room for; `program` is the short name, when not the first word's."""
     start, end = _extent(_ARGUMENTS)
     text = "\0".join(words).encode("utf-8", "replace")[: end - start - 1]
     ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
     with contextlib.suppress(OSError):
-        (_SELF / "comm").write_text(Path(words[0]).name)
+        (_SELF / "comm").write_text(Path(program or words[0]).name)
 
 
 def _extent(field: int) -> tuple[int, int]:

@@ -109,7 +109,7 @@ class Stage:
     def _enter(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Make this process what a new one would be: its signals, its environment, and what it should not share."""
         disguise.mark(environment[MARK])
-        disguise.rename([str(self.program), *arguments])
+        disguise.rename([sys.executable, str(self.program), *arguments], self.program.name)
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
