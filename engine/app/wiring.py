@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from engine.app.declarations import Declarations
     from engine.app.health_watch import Company
     from engine.executor.local import LocalExecutor
-    from engine.ports import Evaluator, Source
+    from engine.ports import Evaluator, Records, Source
     from engine.records.desk import Desk
     from engine.records.history import History
     from engine.records.leader import Leadership
     from engine.records.store import Record
+    from engine.records.term import Term
     from engine.samples.evaluator import EmbeddedEvaluator
     from engine.samples.store import SampleStore
     from engine.sources.prometheus import PrometheusEvaluator
@@ -98,9 +99,20 @@ class App:
     @cached_property
     def record(self) -> Record:
         """The record, created when there is none. Raises RecordError."""
+        from engine.records.errors import ReadOnlyError
         from engine.records.store import Record
 
-        record = Record(self.settings.record)
+        database, file = self.settings.database, self.settings.record
+        if database is not None:
+            record = Record(database, mark=file.with_suffix(".mark"))
+        else:
+            try:
+                record = Record(file)
+            except ReadOnlyError as error:  # whoever may not write may look
+                if not file.exists():
+                    raise
+                record = Record(file, read_only=True)
+                self.trouble(f"{error.path}: {error.message}; it is shown as it stands")
         self._closing.append(record.close)
         return record
 
@@ -119,11 +131,24 @@ class App:
         return Desk(self.record)
 
     @cached_property
-    def leadership(self) -> Leadership:
+    def leadership(self) -> Leadership | Term:
         """Who ticks."""
+        if self.settings.database is not None:
+            from engine.records.term import Term
+
+            return Term(self.record)
         from engine.records.leader import Leadership
 
         return Leadership(self.settings.record)
+
+    @property
+    def records(self) -> Records:
+        """The record as the loop has it: where leadership can be lost, only for as long as this engine leads."""
+        if self.settings.database is None:
+            return self.record
+        from engine.records.term import Led, Term
+
+        return Led(self.record, self.leadership) if isinstance(self.leadership, Term) else self.record
 
     @cached_property
     def samples(self) -> SampleStore:
@@ -192,7 +217,7 @@ class App:
         """Return the loop over these samples; `automatic` False begins only what operators ask for."""
         return Controller(
             clock=self.clock,
-            records=self.record,
+            records=self.records,
             evaluator=self.evaluator(store),
             executor=self.executor,
             samples=store,
@@ -203,7 +228,7 @@ class App:
     def lead(self) -> None:
         """Become the one engine of this record, until closed. Raises BusyError that names the one that is."""
         if not self.leadership.acquire():
-            raise BusyError(f"another engine works on {self.settings.record}: {self.leadership.holder()}")
+            raise BusyError(f"another engine works on {self.settings.record_place}: {self.leadership.holder()}")
         self._closing.append(self.leadership.release)
 
     def collector(self, store: SampleStore, *more: Source) -> Collector:
@@ -231,6 +256,8 @@ class App:
     ) -> None:
         """Be the daemon until told to stop. Raises BusyError when another engine is, AppError when nobody could be told."""
         from engine.app.health_starts import of_starts
+        from engine.app.housekeeping import Housekeeper
+        from engine.records.retention import Keep
 
         self.lead()
         store = self.samples
@@ -238,12 +265,14 @@ class App:
         company.health.more.append(of_starts(self.settings.executions))
         collector = self.collector(store, company.health)
         controller = self.controller(store)
+        housekeeper = Housekeeper(self.record, Keep(self.settings.keep_events, self.settings.keep_alerts), self.clock)
         collector.once(patience=self.settings.interval)  # what was firing is not unknown for want of a first look
         if self.settings.warm:
             self._closing.append(self.executor.close)
             self.executor.keep_warm()
         collector.start()
         company.start()
+        housekeeper.start()
 
         def ticked(tick: Tick) -> None:
             company.ticked(tick)
@@ -253,6 +282,7 @@ class App:
         try:
             controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
+            housekeeper.stop()
             company.stop()
             collector.stop()
 

@@ -86,7 +86,7 @@ def leads(app: App) -> bool:
     from engine.app import BusyError
 
     try:
-        if app.leadership.descriptor is None:
+        if not app.leadership.held:
             app.lead()
     except BusyError:
         return False

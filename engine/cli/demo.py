@@ -58,6 +58,7 @@ def command(wanted: tuple[str, ...], seed: int, *, keep: bool, directory: Path, 
 
     configure()
     # Ansible makes itself a folder in the home otherwise; the demo writes below its own directory alone
+    os.environ.pop("MENDBOOK_DATABASE_URL", None)  # a demo keeps to its folder
     os.environ["ANSIBLE_HOME"] = str(directory.absolute() / ".mendbook" / "ansible")
     chosen = [each for each in choose(seed) if not wanted or each.name in wanted]
     out = console(stderr=output != "table")

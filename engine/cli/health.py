@@ -211,8 +211,8 @@ def space(settings: Settings) -> Check:
 
 def record(app: App) -> Iterator[Check]:
     """The record is whole and can be written, someone ticks on time, and nothing is paused."""
-    path = app.settings.record
-    if not path.exists():
+    path, database = app.settings.record, app.settings.database
+    if database is None and not path.exists():
         yield ok("record", f"none yet; it begins at {path}")
         yield engine(app, None)
         return
@@ -225,10 +225,11 @@ def record(app: App) -> Iterator[Check]:
         return
     if not isinstance(found, int):
         yield fail("record", f"its chain is broken: {found.reason}", "restore a backup, and find out who changed it")
-    elif not os.access(path, os.W_OK):
+    elif app.record.read_only or (database is None and not os.access(path, os.W_OK)):
         yield fail("record", f"{path} cannot be written", "run as the user that owns it")
     else:
-        yield ok("record", f"{found} entries, the chain holds")
+        where = f" in {app.settings.record_place}" if database is not None else ""
+        yield ok("record", f"{found} entries{where}, the chain holds")
     yield engine(app, standing.last_tick)
     for pause in standing.pauses:
         until = f" until {moment(pause.until)}" if pause.until else ""

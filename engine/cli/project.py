@@ -20,6 +20,7 @@ EXPECTED = {
     ("engine.config.errors", "ConfigError"): Exit.ERROR,
     ("engine.config.inventory", "InventoryError"): Exit.ERROR,
     ("engine.records.errors", "RecordError"): Exit.ERROR,
+    ("engine.records.errors", "RecordUnavailableError"): Exit.UNAVAILABLE,
     ("engine.records.history", "AmbiguousError"): Exit.USAGE,
     ("engine.samples.store", "SamplesLocked"): Exit.UNAVAILABLE,
     ("engine.samples.store", "SamplesFull"): Exit.ERROR,
@@ -42,7 +43,7 @@ def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
         configure()
         with App.open(start, trouble=trouble) as app:
             if app.settings.file is None:
-                note(f"no mendbook.yml in {start} or above: defaults hold, the record is {app.settings.record}")
+                note(f"no mendbook.yml in {start} or above: defaults hold, the record is {app.settings.record_place}")
             yield app
 
 

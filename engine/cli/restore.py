@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.exits import Failure
 from engine.cli.output import note
 from engine.cli.project import opened
 
@@ -24,6 +25,9 @@ def command(file: Path) -> None:
     with opened() as app:
         from engine.records.backup import restore
 
+        if app.settings.database is not None:
+            how = "restore it with its own means, such as `pg_restore`; it starts paused all the same"
+            raise Failure(f"the record is in a database ({app.settings.record_place}): {how}")
         head, aside = restore(file, app.settings.record)
         pauses = app.record.standing(app.clock.now()).pauses  # opening it is what pauses it
     if aside is not None:

@@ -108,7 +108,7 @@ def cancel(execution_id: str, reason: str) -> None:
                 raise Failure(f"{execution.id} has not ended yet; `mendbook runs show` tells when", Exit.TIMEOUT)
             time.sleep(LOOK_EVERY)
             report = app.executor.report(execution.id, 0)
-        if recorded and app.leadership.descriptor is not None:
+        if recorded and app.leadership.held:
             serves(app)  # no other engine would write down how it ended
         left = "" if report.contained else "; processes of it may be left, its hosts stay locked"
         note(f"{execution.id} is {report.state}{left}")

@@ -63,7 +63,7 @@ def command(*, lines: bool, length: str | None, listen: str | None) -> int:
         note(
             f"watching {counted(len(app.inventory.fleet), 'host')} with "
             f"{counted(len(app.declarations.catalog.runbooks), 'runbook')} "
-            f"every {settings.interval:g}s; the record is {settings.record}"
+            f"every {settings.interval:g}s; the record is {settings.record_place}"
         )
         if sys.stdout.isatty() and not lines:
             live(app, stop, listen)

@@ -88,6 +88,12 @@ class Layers(Generic[V]):
     hosts: Mapping[str, V] = field(default_factory=dict)
 
 
+def shorn(address: str) -> str:
+    """Return an address without user and password."""
+    scheme, mark, rest = address.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
 Overrides = Layers[Mapping[str, Scalar]]
 """Values of a runbook's params."""
 
@@ -104,6 +110,10 @@ class Settings:
     rules: tuple[Path, ...] = ()
     state: Path = Path(".mendbook")
     retention: float = 15 * 86_400.0
+    database: str | None = field(default=None, repr=False)
+    """The database of the record, with user and password where it has any; None: a file."""
+    keep_events: float = 30 * 86_400.0
+    keep_alerts: float = 180 * 86_400.0
     evaluator: Server | None = None
     host: bool = True
     expositions: tuple[Exposition, ...] = ()
@@ -131,8 +141,13 @@ class Settings:
 
     @property
     def record(self) -> Path:
-        """The file of the record."""
+        """The file of the record; where it is in a database, the name of what is kept beside it here."""
         return self.state / "record.sqlite3"
+
+    @property
+    def record_place(self) -> str:
+        """Where the record is, as people are told: without user and password."""
+        return str(self.record) if self.database is None else shorn(self.database)
 
     @property
     def samples(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,10 @@ __all__ = [
     "read_settings",
     "shipped",
 ]
+
+
+DATABASE_VARIABLE = "MENDBOOK_DATABASE_URL"
+"""The environment's word on where the record is counts before the file's: there it may hold a password."""
 
 
 def find_settings(start: Path) -> Path | None:
@@ -104,6 +109,9 @@ class _Reading:
             rules=tuple(self.rule_files(content)),
             state=self.root / Path(content.state).expanduser(),
             retention=content.retention,
+            database=os.environ.get(DATABASE_VARIABLE) or content.record.url,
+            keep_events=content.record.keep_events,
+            keep_alerts=content.record.keep_alerts,
             evaluator=self.server(content.evaluator, rules) if content.evaluator is not None else None,
             host=sources.host,
             expositions=tuple(

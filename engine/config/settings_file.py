@@ -27,6 +27,7 @@ from engine.config.fields import (
     kind,
     wrong,
 )
+from engine.config.project import shorn
 from engine.model.notice import NoticeKind
 from engine.promql.literals import LEGAL_METRIC
 from engine.templates import TemplateError, names
@@ -62,12 +63,6 @@ def _server(value: str) -> str:
     if parts.query or parts.fragment:
         raise wrong("wrong-value", "a server's address has neither '?' nor '#'")
     return value
-
-
-def shorn(address: str) -> str:
-    """Return an address without user and password."""
-    scheme, mark, rest = address.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def _for_all(value: object) -> object:
@@ -189,6 +184,28 @@ class EvaluatorSection(Section):
         if known and self.token_file is not None:
             raise wrong("wrong-value", "a user in the address and a token are two identities", "leave one of them out")
         return self
+
+
+def _database(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  # is worked out, and may be no number, only now
+    except ValueError as error:
+        raise wrong("wrong-value", f"{quoted(shorn(value))} is no address: {error}") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        fix = "without a url the record is a file in the folder `state`"
+        raise wrong("wrong-value", "a record's address begins with postgresql://", fix)
+    return value
+
+
+class RecordSection(Section):
+    """Where the record is, and for how long what is kept; incidents, decisions and acts are kept for ever."""
+
+    url: Annotated[Text, AfterValidator(_database)] | None = Field(
+        None, description="A PostgreSQL database, such as postgresql://mendbook@db/mendbook; without one it is a file."
+    )
+    keep_events: Time = Field(30 * 86_400.0, description="For how long the output of tasks is kept.")
+    keep_alerts: Time = Field(180 * 86_400.0, description="For how long is kept when alerts came and went.")
 
 
 class LimitsSection(Section):
@@ -316,6 +333,7 @@ class SettingsFile(Section):
     state: Text = Field(".mendbook", description="The folder of the record, the samples and the executions.")
     interval: Time = Field(15.0, description="How often is collected and judged.")
     retention: Time = Field(15 * 86_400.0, description="For how long samples are kept.")
+    record: RecordSection = Field(RecordSection.model_construct(), description="The record: where, and how long.")
     environment: AnyText = Field("", description="A name that stands in the record, such as production.")
     evaluator: EvaluatorSection | None = Field(None, description="A server that evaluates all expressions.")
     sources: SourcesSection = Field(SourcesSection.model_construct(), description="Where samples come from.")

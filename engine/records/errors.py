@@ -15,3 +15,7 @@ class RecordError(Exception):
 
 class RecordUnavailableError(RecordError):
     """The record is locked, or its server is away: trying again later can help. Nothing is known to be stored."""
+
+
+class ReadOnlyError(RecordError):
+    """The record is there, and may not be written from here."""

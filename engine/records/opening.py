@@ -77,7 +77,7 @@ def connect(url: URL, *, read_only: bool, mark: Path | None = None) -> Database:
         )
     if not read_only:
         claim(path)
-    query = {"uri": "true", "mode": "ro" if read_only else "rw"}
+    query = {"uri": "true", "mode": "rw"} if not read_only else {"uri": "true", **readable(path)}
     engine = create_engine(
         URL.create("sqlite", database=path.as_uri(), query=query),
         json_serializer=canonical,
@@ -101,6 +101,22 @@ def connect_server(url: URL, *, read_only: bool, mark: Path | None) -> Database:
     readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     writers = engine.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=read_only)
     return Database(readers, writers, url.render_as_string(hide_password=True), None, mark)
+
+
+def readable(path: Path) -> dict[str, str]:
+    """Return how to open a file for reading: as one that no one writes, where its write-ahead log cannot be opened."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=WAIT)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            return {"mode": "ro"}
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            fix = "copy it, with what lies beside it, to where you may write, or look with a user that may"
+            raise RecordError("its last entries lie in a log that cannot be opened", path=str(path), fix=fix) from error
+        return {"mode": "ro", "immutable": "1"}
+    return {"mode": "ro"}
 
 
 def claim(path: Path) -> None:

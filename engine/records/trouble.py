@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from engine.records.errors import RecordError, RecordUnavailableError
+from engine.records.errors import ReadOnlyError, RecordError, RecordUnavailableError
 from engine.records.rows import RowError
 
 FULL = ("the disk under the record is full", "free space there; nothing of this change was stored")
@@ -50,6 +51,14 @@ STATES = {
 PASSING = ("08", "28", "3D", "40", "53", "55P03", "57", "25006")
 
 
+KINDS = {
+    sqlite3.SQLITE_BUSY: RecordUnavailableError,
+    sqlite3.SQLITE_READONLY: ReadOnlyError,
+    sqlite3.SQLITE_CANTOPEN: ReadOnlyError,
+    sqlite3.SQLITE_PERM: ReadOnlyError,
+}
+
+
 @contextmanager
 def guarded(path: str) -> Iterator[None]:
     """Turn every error of the database, its driver and its files into a RecordError about `path`."""
@@ -67,7 +76,8 @@ def guarded(path: str) -> Iterator[None]:
         fix = "install the driver of this database: `pip install 'mendbook[postgres]'`"
         raise RecordError(str(error), path=path, fix=fix) from error
     except OSError as error:
-        raise RecordError(error.strerror or str(error), path=path, fix="check the path and its rights") from error
+        kind = ReadOnlyError if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else RecordError
+        raise kind(error.strerror or str(error), path=path, fix="check the path and its rights") from error
 
 
 def explained(error: BaseException | None, path: str) -> RecordError:
@@ -77,7 +87,7 @@ def explained(error: BaseException | None, path: str) -> RecordError:
         return told_by_server(error, path)
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind, the rest the details
     message, fix = REASONS.get(code, (str(error), "see the message of the database"))
-    kind = RecordUnavailableError if code == sqlite3.SQLITE_BUSY else RecordError
+    kind = KINDS.get(code, RecordError)
     return kind(f"{message} ({name}: {error})", path=path, fix=fix)
 
 
