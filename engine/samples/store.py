@@ -7,6 +7,7 @@ import time as clock
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
@@ -36,7 +37,7 @@ LARGEST: Final = 32 << 20
 """Bytes of a segment at most: so what is in memory has a limit that no retention and no disk moves."""
 REMEMBERED: Final = 64
 """How many lists of series are known by their identity: more than sources have slots in an interval."""
-ARRIVALS: Final = 1024
+ARRIVALS: Final = 1 << 15
 """The times of so many of the last batches are known by the order in which they came."""
 AHEAD: Final = 60.0
 """Seconds by which the newest sample may be ahead of the wall clock before that is worth a word."""
@@ -171,7 +172,7 @@ class SampleStore:
             came = self._arrived - mark.arrived
             if mark.dropped != self._dropped or came > len(self._arrivals):
                 return None
-            return min((self._arrivals[-1 - place] for place in range(came)), default=LATEST)
+            return min(islice(reversed(self._arrivals), came), default=LATEST)
 
     def series(self, matchers: Sequence[Matcher] = ()) -> tuple[Labels, ...]:
         """Return the series within retention that all matchers admit, in the order of first appearance."""
