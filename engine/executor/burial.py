@@ -59,10 +59,15 @@ def _end(execution: str, folder: Folder, *, family: bool) -> str:
     def left() -> set[processes.Process]:
         return {each for each in processes.members(execution, group, root) if each.pid != os.getpid()}
 
-    if not processes.end(left, grace=0.0, limit=_KILL, hard=group.kill if group is not None else None):
+    hard = group.kill if group is not None else None
+    if not processes.end(left, grace=0.0, limit=_KILL, hard=hard, meanwhile=processes.reap if family else _nothing):
         return _LEFT
     launched = (folders.read(folder.intent) or {}).get("launched", {})
     if group is not None and group.empty:
         group.remove()
         return ""
     return "" if family or not begun or folders.age(launched) == float("inf") else _UNPROVED
+
+
+def _nothing() -> None:
+    """Reap nobody: the engine's children are its own business."""

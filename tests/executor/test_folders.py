@@ -162,11 +162,24 @@ def test_only_what_ended_long_ago_is_pruned(tmp_path: Path) -> None:
     (tmp_path / "loose").mkdir()
     (tmp_path / "loose" / "tombstone").write_text('{"at": 1.0, "contained": false}')
     (tmp_path / ".old-x").mkdir()
-    assert prune(tmp_path, keep=3, older_than=5 * 86400) == ("lost", "day9", "day8", "day7", "day6", "day5")
-    left = ["day0", "day1", "day2", "day3", "day4", "loose", "running"]
+    (tmp_path / ".new-y").mkdir()
+    removed = prune(tmp_path, lambda name: name != "day8", older_than=5 * 86400, newest=3)
+    assert removed == ("lost", "day9", "day7", "day6", "day5")
+    left = [".new-y", "day0", "day1", "day2", "day3", "day4", "day8", "loose", "running"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
-    assert prune(tmp_path, keep=3, older_than=0.0) == ("day4", "day3")
-    assert prune(tmp_path / "absent") == ()
+    assert prune(tmp_path, lambda _: True, older_than=0.0, newest=3) == ("day8", "day4", "day3")
+    assert prune(tmp_path / "absent", lambda _: True) == ()
+
+
+def test_what_takes_up_too_much_is_pruned_from_its_oldest_end(tmp_path: Path) -> None:
+    now = time.time()
+    for hour in range(8):
+        finished(tmp_path, f"hour{hour}", now - hour * 3600)
+        (tmp_path / f"hour{hour}" / "output").write_bytes(b"x" * 100_000)
+    assert prune(tmp_path, lambda _: True, most_bytes=10_000_000, newest=1) == ()
+    assert prune(tmp_path, lambda _: False, most_bytes=500_000, newest=1) == ()
+    assert prune(tmp_path, lambda _: True, most_bytes=500_000, newest=1) == ("hour7", "hour6", "hour5", "hour4")
+    assert prune(tmp_path, lambda _: True, most_bytes=0, newest=2) == ("hour3", "hour2")
 
 
 @pytest.fixture
