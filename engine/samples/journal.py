@@ -247,7 +247,8 @@ class Journal:
         if reader.end is End.TORN:
             os.truncate(path, reader.good)
             self.cut_off += lost
-            log.warning("torn end of samples cut off", segment=str(path), bytes=lost)
+            if lost:
+                log.warning("torn end of samples cut off", segment=str(path), bytes=lost)
             return
         aside = path.with_suffix(f"{SUFFIX}.broken")
         whole = path.with_suffix(".salvaged")

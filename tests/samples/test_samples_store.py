@@ -243,6 +243,18 @@ def test_a_steady_set_of_series_gives_the_identical_tuple_until_it_changes(tmp_p
         assert store.select((), 0, END).series == (*first, LABELS[1])
 
 
+def test_what_comes_and_goes_elsewhere_leaves_the_tuple_of_a_selection_as_it_is(tmp_path):
+    with SampleStore(tmp_path, retention=64.0) as store:
+        cpu, passing = (equal("__name__", "cpu"),), (equal("__name__", "passing"),)
+        store.append(batch(0, {CPU: 1.0, named("passing", n="0"): 1.0}))
+        steady, seen = store.series(cpu), set()
+        for number in range(1, 200):
+            store.append(batch(number, {CPU: 1.0, named("passing", n=str(number)): 1.0}))
+            assert store.series(cpu) is steady
+            seen.add(store.series(passing))
+        assert len(seen) == 199  # although numbers of series that are gone are used again
+
+
 def test_a_steady_source_costs_eight_bytes_a_sample_on_disk(tmp_path):
     series = tuple(named("cpu", instance=str(number)) for number in range(1000))
     with SampleStore(tmp_path) as store:
