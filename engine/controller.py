@@ -13,7 +13,7 @@ import structlog
 from engine.core.decide import Prepare
 from engine.core.detect import detect
 from engine.core.draft import Scene
-from engine.core.intake import paused
+from engine.core.intake import overtaken
 from engine.core.plan import plan
 from engine.core.questions import questions, triggers
 from engine.model.decision import Cancel, Change, Effect, Start
@@ -156,8 +156,8 @@ class Controller:
     def reports(self, standing: Standing, now: float) -> dict[str, Report]:
         """Take the events of every active execution into the record; return how each goes.
 
-        An intent that was committed but never started is started here, unless a pause overtook it. What ran and left no
-        trace is lost, and not proved ended: nothing is started twice.
+        An intent that was committed but never started is started here, unless a pause, a silence or the end of its window
+        overtook it. What ran and left no trace is lost, and not proved ended: nothing is started twice.
         """
         reports = {}
         for execution in standing.executions:
@@ -168,8 +168,9 @@ class Controller:
             if report.state is ExecutionState.PENDING and execution.state is not ExecutionState.PENDING:
                 why = "it ran, and nothing is left of it"
                 report = replace(report, state=ExecutionState.LOST, message=why, contained=False)
-            elif report.state is ExecutionState.PENDING and paused(standing, execution, now) is None:
-                self.executor.start(execution)
+            elif report.state is ExecutionState.PENDING:
+                if overtaken(standing, execution, self.declared().catalog, now, self.clock.wall()) is None:
+                    self.executor.start(execution)
             elif report.state is ExecutionState.RUNNING and (stop := stopped(standing, now)) is not None:
                 self.executor.cancel(execution.id, f"stopped by {stop.by}: {stop.reason}")
             reports[execution.id] = report

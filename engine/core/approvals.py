@@ -17,6 +17,13 @@ from engine.model.runbook import Mode, Value
 from engine.model.standing import Request
 
 ASKS = "held_for_approval"
+QUIET = frozenset(
+    {
+        "storm", "silenced", "paused", "grace", "no_signal", "no_data", "no_culprit", "protected", "no_hosts", "unknown_host",
+        "too_many_hosts",
+    }
+)  # fmt: skip
+"""While these hold, nobody is asked: it would not be run, or people want to hear nothing of it."""
 Answer = dict[str, object]
 
 
@@ -41,8 +48,9 @@ def propose(weighed: Weighed, change: Change | None, scene: Scene) -> Change | N
 
 
 def asks(decision: Decision) -> bool:
-    """Return whether a decision holds for a person's approval, whatever else holds it."""
-    return isinstance(decision, Hold) and any(verdict.code == ASKS for verdict in decision.verdicts)
+    """Return whether a decision holds for a person's approval, and a person may as well be asked now."""
+    codes = {verdict.code for verdict in decision.verdicts} if isinstance(decision, Hold) else set()
+    return ASKS in codes and not codes & QUIET
 
 
 def proposal_of(case: Case, now: float) -> Proposal:

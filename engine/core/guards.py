@@ -70,7 +70,10 @@ def inventory(case: Case) -> Verdict:
 
 
 def share(case: Case) -> Verdict:
-    """One execution touches a bounded share of the fleet, and only hosts that exist."""
+    """One execution touches a bounded share of the fleet, and only hosts that exist; no host never means all of them."""
+    if not case.steps or any(not step.hosts for step in case.steps):
+        empty = next((step.playbook for step in case.steps if not step.hosts), case.remedy.name)
+        return hold("share", "no_hosts", f"{empty} names no host, which never means all")
     strange = sorted(name for name in case.hosts if case.fleet.get(name) is None)
     if strange:
         return hold("share", "unknown_host", f"{', '.join(strange)}: not in the inventory")

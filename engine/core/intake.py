@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engine.core import lifecycle
+from engine.core.detect import named
 from engine.core.draft import Scene
+from engine.core.silences import covers
+from engine.core.windows import permits
 from engine.model.decision import Cancel, Change
 from engine.model.execution import Execution, ExecutionState, Report
 from engine.model.incident import IncidentState
-from engine.model.standing import Pause, Standing
+from engine.model.runbook import Catalog
+from engine.model.standing import Standing
 
 
 def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | None:
@@ -31,11 +35,10 @@ def take_in(scene: Scene, standing: Standing, execution: Execution) -> Change | 
 
 
 def hold_back(scene: Scene, standing: Standing, execution: Execution) -> Change | None:
-    """Withdraw an intent that was never begun and that a pause has overtaken."""
-    pause = paused(standing, execution, scene.now)
-    if pause is None:
+    """Withdraw an intent that was never begun and that a pause, a silence or the end of its window has overtaken."""
+    reason = overtaken(standing, execution, scene.catalog, scene.now, scene.now - scene.ahead)
+    if reason is None:
         return None
-    reason = f"{pause.scope} is paused by {pause.by}: {pause.reason}"
     incident = next((each for each in standing.incidents if each.id == execution.incident), None)
     if incident is not None and incident.state is IncidentState.REMEDIATING:
         return lifecycle.withdraw(incident, execution, reason, standing, scene.now)
@@ -55,9 +58,22 @@ def end_alone(execution: Execution, report: Report, scene: Scene, standing: Stan
     )
 
 
-def paused(standing: Standing, execution: Execution, now: float) -> Pause | None:
-    """Return the pause that an execution must not begin under."""
+def overtaken(standing: Standing, execution: Execution, catalog: Catalog, now: float, wall: float) -> str | None:
+    """Say why an execution that was committed and never begun must not begin now; None when it may."""
     for pause in standing.pauses:
         if any(pause.covers(execution.runbook, target, now) for target in execution.targets):
-            return pause
+            return f"{pause.scope} is paused by {pause.by}: {pause.reason}"
+    if execution.triggered_by != "engine":
+        return None
+    window = next(
+        (each.guards.window for each in catalog.variants(execution.runbook) if each.applies_to(execution.target)), None
+    )
+    if window is not None and not permits(window, wall):
+        return "its window has closed"
+    own = [
+        each for each in standing.alerts if each.target == execution.target and named(each.runbook) == execution.runbook
+    ]
+    for silence in standing.silences:
+        if now < silence.until and any(covers(silence.selector, alert) for alert in own):
+            return f"{silence.selector} is silenced by {silence.by}: {silence.reason}"
     return None

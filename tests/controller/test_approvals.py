@@ -327,14 +327,16 @@ def test_a_plan_says_nothing_of_what_another_guard_holds() -> None:
     assert [row["target"] for row in plan_of(house)] == ["web-1"]
 
 
-def test_a_culprit_is_part_of_what_is_approved() -> None:
-    house = asking(localize=Localization("node", "who", "job"))
-    assert house.incident("web-1").proposal is not None, "it asks, whatever else holds it"
-    house.world.values["who"] = {"web-1": 5.0}
-    ask(house, "approve")
+def test_nobody_is_asked_while_there_is_no_culprit_or_people_want_to_hear_nothing() -> None:
+    house = House(runbook(mode=Mode.APPROVE, localize=Localization("node", "who", "job")), limits=LIMITS)
+    house.breaks("web-1")
     house.run(3)
-    assert answer(house)["codes"] == ["changed"]
-    assert "culprit" in answer(house)["refused"][0]
+    assert house.incident("web-1").proposal is None
+    house.records.silence(Silence("s1", '{target="web-1"}', "bob", "new disk", 0.0, house.clock.now() + 10))
+    house.world.values["who"] = {"web-1": 5.0}
+    house.run(3)
+    assert house.incident("web-1").proposal is None
+    house.run(10)
     assert proposal(house).culprit == "web"
 
 

@@ -12,8 +12,8 @@ from engine.core.meet import join
 from engine.model.decision import Preparation
 from engine.model.execution import ExecutionState
 from engine.model.incident import Alert, AlertState, Incident, IncidentState, Outcome
-from engine.model.runbook import Guards, Limits, Localization, Mode, Remedy, Runbook
-from engine.model.standing import Pause, Request
+from engine.model.runbook import Guards, Hours, Limits, Localization, Mode, Remedy, Runbook, Window
+from engine.model.standing import Pause, Request, Silence
 from tests.fakes.world import Crash, House, runbook
 
 
@@ -361,6 +361,31 @@ def test_an_intent_that_was_not_begun_is_withdrawn_by_a_pause_and_judged_anew_af
     house.run(10)
     assert len(house.executor.started) == 1
     assert house.incident("web-1").outcome is Outcome.RESOLVED
+
+
+@pytest.mark.parametrize("what", ["window", "silence"])
+def test_an_intent_that_was_not_begun_is_withdrawn_when_its_window_closed_or_it_was_silenced(what: str) -> None:
+    # the clock of these tests begins at 13:46:40
+    minute = Hours("13:46-13:47 UTC", frozenset(range(7)), 826, 827, "UTC")
+    house = House(runbook(guards=Guards(window=Window(only=(minute,)))))
+    house.breaks("web-1")
+    start = house.executor.start
+
+    def die(execution: object) -> None:
+        house.executor.start = start  # type: ignore[method-assign]
+        if what == "window":
+            house.clock.time += 60
+        else:
+            house.records.silence(Silence("s1", '{target="web-1"}', "ann", "looking", 0.0, house.clock.now() + 600))
+        raise Crash
+
+    house.executor.start = die  # type: ignore[method-assign]
+    house.run(1)
+    house.run(5)
+    assert not house.executor.started
+    assert not house.standing.executions
+    assert not house.standing.locks
+    assert house.incident("web-1").state is IncidentState.OPEN
 
 
 def test_an_engine_that_was_down_for_longer_than_for_waits_for_it_again() -> None:

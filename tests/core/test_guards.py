@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.core import guards
 from engine.core.decide import choose, decide
 from engine.model.decision import Decision, Escalate, Hold, Run
+from engine.model.execution import PlannedStep
 from engine.model.incident import AlertState, IncidentState, Outcome
 from engine.model.runbook import Catalog, Condition, Guards, Hours, Limits, Localization, MinHealthy, Mode, Window
 from engine.model.standing import Lock, Pause, Silence, Standing
@@ -143,6 +144,14 @@ def test_one_execution_touches_its_share_of_the_fleet_and_one_host_at_least(
     case = case_of(hosts=hosts, also=also, limits=Limits(max_targets=share))
     allowed = max(1, int(share * 100 * hosts + 1e-6) // 100)
     assert guards.share(case).allowed is (1 + len(also) <= allowed)
+
+
+def test_no_host_never_means_all() -> None:
+    case = case_of()
+    for steps in ((), (PlannedStep("restart.yml", ()),), (*case.steps, PlannedStep("drain.yml", ()))):
+        decision = decide(replace(case, steps=steps))
+        assert "share" in against(decision)
+        assert guards.share(replace(case, steps=steps, operator="ann")).code == "no_hosts"
 
 
 def test_a_host_that_is_not_in_the_inventory_is_not_touched() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -13,9 +14,10 @@ from engine.core.guards import DAY, troubled
 from engine.core.plan import plan
 from engine.model.decision import Change, Run
 from engine.model.execution import Execution
-from engine.model.incident import IncidentState
-from engine.model.runbook import Guards, Limits, MinHealthy
-from engine.model.standing import Lock, Standing
+from engine.model.incident import Approved, Incident, IncidentState
+from engine.model.labels import Labels
+from engine.model.runbook import Guards, Hours, Limits, MinHealthy, Mode, Window
+from engine.model.standing import Lock, Pause, Silence, Standing
 from tests.core.cases_of import NOW, attempt_of, case_of, execution_of, fleet_of, incident_of, scene_of
 from tests.fakes.records import MemoryRecords
 from tests.fakes.world import runbook
@@ -145,3 +147,59 @@ def test_what_waits_longest_is_judged_first() -> None:
     (started,) = runs_of(plan(scene, Standing(incidents=waiting)))
     assert started.target == "web-2"
     assert len(troubled(Standing(incidents=waiting))) == 3
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    broken=st.sets(st.integers(0, 5), min_size=1),
+    racks=st.integers(1, 4),
+    pauses=st.sets(st.sampled_from(["all", "host:web-1", "host:web-4", "runbook:leak", "runbook:full"]), max_size=2),
+    silences=st.sets(st.sampled_from(['{target="web-2"}', '{instance=~"web-[34]"}', "Alert", '{a="b"}']), max_size=2),
+    hour=st.integers(0, 23),
+    approved=st.booleans(),
+)
+def test_nothing_begins_in_silence_in_a_pause_outside_its_window_without_a_word_or_twice_in_one_rack(
+    *, broken: set[int], racks: int, pauses: set[str], silences: set[str], hour: int, approved: bool
+) -> None:
+    fleet = fleet_of(6)
+    for number, (name, target) in enumerate(list(fleet.targets.items())):
+        fleet = replace(
+            fleet, targets={**fleet.targets, name: replace(target, variables=Labels({"rack": str(number % racks)}))}
+        )
+    day = Window(only=(Hours("08:00-20:00 UTC", frozenset(range(7)), 480, 1200, "UTC"),))
+    books = (
+        runbook("leak", resource="memory", guards=Guards(serial="rack", window=day)),
+        runbook("full", resource="disk", mode=Mode.APPROVE, guards=Guards(serial="rack")),
+    )
+    names = sorted(f"web-{number}" for number in broken)
+    scene = scene_of(
+        fleet, *books, broken=names, limits=Limits(interval=1.0, storm=9, max_concurrent=9, max_targets=1.0)
+    )
+    scene = replace(scene, ahead=scene.now - (hour * 3600.0 + 60.0))
+    standing = Standing(
+        pauses=tuple(Pause(scope, "ann", "", NOW - 1) for scope in sorted(pauses)),
+        silences=tuple(
+            Silence(f"s{number}", text, "ann", "", NOW - 1, NOW + 9) for number, text in enumerate(sorted(silences))
+        ),
+    )
+    for change in plan(scene, standing):
+        standing = apply(standing, change)
+    if approved:
+        standing = replace(standing, incidents=tuple(with_word(each) for each in standing.incidents))
+    started = [*standing.executions, *runs_of(plan(scene, standing))]
+    used = Counter(fleet.targets[each.target].variables["rack"] for each in started)
+    assert not used or max(used.values()) == 1
+    quiet = {"web-2"} if '{target="web-2"}' in silences else set()
+    quiet |= {"web-3", "web-4"} if '{instance=~"web-[34]"}' in silences else set()
+    for each in started:
+        assert not {"all", f"host:{each.target}", f"runbook:{each.runbook}"} & pauses
+        assert "Alert" not in silences
+        assert each.target not in quiet
+        assert each.runbook != "leak" or 8 <= hour < 20
+        assert each.runbook != "full" or approved
+
+
+def with_word(incident: Incident) -> Incident:
+    if incident.proposal is None:
+        return incident
+    return replace(incident, approved=Approved(incident.proposal.digest, "ann", "", NOW, NOW + 60))
