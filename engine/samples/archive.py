@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,7 @@ class Archive:
         self.set_aside = 0
         self._path = path
         self._read_only = read_only
+        self._tried: set[Path] = set()
         self._tiles: OrderedDict[tuple[int, int], Piece] = OrderedDict()
         self._cached = 0
         self._mutex = threading.Lock()
@@ -56,9 +57,17 @@ class Archive:
             for left in self._path.glob(f"*{UNFINISHED}"):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
-        for path in sorted(self._path.glob(f"*{SUFFIX}")):
-            if path.stem.isdecimal() and (opened := self.open(path)) is not None:
+        for path in self._paths():
+            self._tried.add(path)
+            if (opened := self.open(path)) is not None:
                 yield opened
+
+    def more(self, segments: Collection[int]) -> bool:
+        """Return whether a file has come since `load` that was not made of one of these segments, which are known."""
+        return any(path not in self._tried and int(path.stem) not in segments for path in self._paths())
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self._path.glob(f"*{SUFFIX}") if path.stem.isdecimal())
 
     def open(self, path: Path) -> tuple[Sealed, Ints] | None:
         """Take a file in, as the newest; None when it is damaged, and then it is set aside."""

@@ -97,8 +97,6 @@ class Journal:
     def __init__(self, path: Path, *, limit: int, span: int, read_only: bool) -> None:
         self.segments: list[Segment] = []
         self.cut_off = self.set_aside = 0
-        self.vanished: set[int] = set()
-        """Segments that another process had removed when they were to be read."""
         self._path = path
         self._limit = limit
         self._span = span
@@ -167,11 +165,6 @@ class Journal:
             raise SamplesFull(error.errno, f"samples not kept: {error.strerror}", str(segment.path)) from error
         segment.size += len(data)
 
-    def forget(self) -> None:
-        """Begin anew, to load once more."""
-        self.segments.clear()
-        self.vanished.clear()
-
     def retire(self, segment: Segment) -> None:
         """Remove a segment whose samples are in a sealed file; if its file stays, the next opening removes it."""
         try:
@@ -215,8 +208,7 @@ class Journal:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            self.vanished.add(number)  # retention, or sealing, was quicker than this reader
-            return
+            return  # retention, or sealing, was quicker than this reader
         except OSError as error:
             if error.errno != errno.EIO:
                 raise

@@ -20,7 +20,6 @@ from engine.samples.archive import Archive, joined
 from engine.samples.columns import NONE, Columns, Floats, Ints
 from engine.samples.index import Index
 from engine.samples.journal import Journal, SamplesFull, SamplesLocked, Segment
-from engine.samples.sealed import SUFFIX
 from engine.samples.sealer import Sealer
 from engine.samples.segment import NEW_LIST, ONE_LIST, NewSeries, Record, encode
 from engine.samples.stats import Mark, StoreStats
@@ -364,9 +363,10 @@ class SampleStore:
     def _load(self, path: Path) -> None:
         for _ in range(REOPENINGS):
             self._load_once()
-            if not any((path / f"{number:012}{SUFFIX}").exists() for number in self._journal.vanished):
+            # Between looking for sealed files and for segments, the process that writes may have made one of the other.
+            if not self._archive.more({segment.number for segment in self._journal.segments}):
                 break
-            self._journal.forget()
+            self._journal.segments.clear()
             self._empty(path)
         if not self._read_only:
             self._sealer.advance(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -18,7 +18,8 @@ from stored import END, START, batch, equal, everything, named, rows
 
 from engine.model.labels import Batch, Labels
 from engine.promql.block import STALE, Matcher, MatchOperator
-from engine.samples import archive, sealed
+from engine.samples import archive, journal, sealed
+from engine.samples.segment import Record
 from engine.samples.store import SampleStore
 
 FORMAT_1 = Path(__file__).parent / "format1"
@@ -306,6 +307,28 @@ def test_readers_beside_the_writing_process_see_whole_pictures_while_segments_ar
         assert len(files(tmp_path, ".sealed")) > 5
     assert not wrong
     assert seen
+
+
+def test_a_segment_that_is_sealed_while_a_reader_opens_is_not_missed(tmp_path):
+    """The writer seals between the reader's look for sealed files and its look for segments."""
+    with SampleStore(tmp_path, retention=640.0) as store:
+        for number in range(100):
+            store.append(batch(number, {HOSTS[0]: number}))
+        load, behind = journal.Journal.load, iter([100, 141, 0])
+
+        def late(one: journal.Journal, known: Collection[int] = ()) -> Iterator[tuple[journal.Segment, Record]]:
+            before = len(files(tmp_path, ".sealed"))
+            if first := next(behind):
+                for number in range(first, first + 41):
+                    store.append(batch(number, {HOSTS[0]: number}))
+                assert len(files(tmp_path, ".sealed")) == before + 1
+            return load(one, known)
+
+        with (
+            patch.object(journal.Journal, "load", late),
+            SampleStore(tmp_path, retention=640.0, read_only=True) as beside,
+        ):
+            assert beside.select((), START, END).values.tolist() == list(range(182))
 
 
 def test_a_series_is_forgotten_when_the_last_file_that_has_it_is_dropped(tmp_path):
