@@ -32,7 +32,8 @@ class Coverage:
     `instances` are the values of the `instance` label with a fresh sample ("" for series without one); `short` are those
     among them whose samples do not yet reach back over enough of the selector's range to judge by.
     `reach` is the span the selector needs in seconds (0 for an instant selector), `oldest` the age in seconds of
-    its oldest sample within that range (None without samples).
+    its oldest sample within that range (None without samples). `old` are the instances whose newest sample is of the last
+    minutes, yet not fresh.
     """
 
     selector: str
@@ -40,6 +41,7 @@ class Coverage:
     short: frozenset[str] = frozenset()
     reach: float = 0.0
     oldest: float | None = None
+    old: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,18 @@ def lacking(need: Coverage, instances: Collection[str]) -> str | None:
     if not whole and (ports := with_port_kept(need.instances)):
         fresh = [*fresh, *(each for host in on_any_port(frozenset(instances)) for each in ports.get(host, ()))]
     if not fresh:
-        return f"no fresh sample of {need.selector}"
+        return f"no fresh sample of {need.selector}" if is_old(need, instances) else f"no series {need.selector} here"
     if need.short and all(each in need.short for each in fresh):
         have = "none" if need.oldest is None else f"{need.oldest:.0f}s"
         return f"{need.selector} needs {need.reach:.0f}s of samples, has {have}"
     return None
+
+
+def is_old(need: Coverage, instances: Collection[str]) -> bool:
+    """Return whether there are samples for any of `instances`, only that they are not fresh."""
+    if instances is need.instances:
+        return bool(need.old)
+    ports = with_port_kept(need.old)
+    return any(each in need.old for each in (*instances, "")) or any(
+        host in ports for host in on_any_port(frozenset(instances))
+    )

@@ -14,7 +14,7 @@ from engine.promql.block import Block, Storage, Times, Values, is_stale, latest
 from engine.promql.errors import EvaluationError
 from engine.promql.evaluate import LOOKBACK, evaluate
 from engine.promql.kept import KEPT
-from engine.promql.reading import Remembering
+from engine.promql.reading import Remembering, without_stale
 from engine.promql.syntax import Edge, Expression
 from engine.promql.track import FAR, Tail
 from engine.promql.tree import Selected, selectors
@@ -69,7 +69,7 @@ def covered(each: Selected, storage: Storage, at: int, fresh: int, lookback: int
 
 @dataclass(frozen=True, slots=True)
 class Extents:
-    """Where the samples of each series of a selector begin and end, stale markers included; none is without."""
+    """Where the samples of each series of a selector begin and end; none is without a sample that is no stale marker."""
 
     series: tuple[Labels, ...]
     first: Times
@@ -81,7 +81,13 @@ class Extents:
     def of_block(cls, block: Block) -> Extents:
         """Return the extents of a block."""
         last = block.offsets[1:] - 1
-        return cls(block.series, block.times[block.offsets[:-1]], block.times[last], is_stale(block.values[last]))
+        ended = is_stale(block.values[last])
+        real = without_stale(block)
+        if real is block:
+            return cls(block.series, block.times[block.offsets[:-1]], block.times[last], ended)
+        there = np.diff(real.offsets) > 0
+        first = real.times[real.offsets[:-1][there]]
+        return cls(those(block.series, there), first, block.times[last][there], ended[there])
 
     @classmethod
     def of_tail(cls, tail: Tail) -> Extents:
@@ -94,10 +100,8 @@ class Extents:
         within = track.marked_times > tail.start
         if within.any():
             rows, times = track.marked_rows[within], track.marked_times[within]
-            np.minimum.at(first, rows, times)
             np.maximum.at(last, rows, times)
             ended[rows[last[rows] == times]] = True
-            there = first < FAR
         if there.all():
             return cls(track.series, first, last, ended)
         return cls(those(track.series, there), first[there], last[there], ended[there])
@@ -109,16 +113,18 @@ def covered_by(each: Selected, extents: Extents, moment: int, fresh: int) -> Cov
     if not extents.series:
         return Coverage(each.text, frozenset(), reach=reach)
     instances = KEPT.get("instances", Instances.of, extents.series)
-    alive = instances.any((moment - extents.last <= fresh) & ~extents.ended)
+    silent = moment - extents.last
+    alive = instances.any((silent <= fresh) & ~extents.ended)
+    old = instances.named(instances.any((silent > fresh) & (silent < LOOKBACK) & ~extents.ended) & ~alive)
     ages = instances.greatest((moment - extents.first) / 1000)
     found = instances.named(alive)
     filled = ages >= reach * ENOUGH
     if filled.all():
-        return Coverage(each.text, found, frozenset(), reach, float(ages.max()))
+        return Coverage(each.text, found, frozenset(), reach, float(ages.max()), old)
     short = alive & ~filled
     # the number stands in a sentence about those that fall short, where any do
     return Coverage(
-        each.text, found, instances.named(short), reach, float(ages[short].max() if short.any() else ages.max())
+        each.text, found, instances.named(short), reach, float(ages[short].max() if short.any() else ages.max()), old
     )
 
 

@@ -35,6 +35,8 @@ from engine.sources.query_api import LATEST, MAX_BYTES, Abilities, Ask, Failure,
 STEPS: Final = 120
 """Into so many pieces a range is cut to learn how far back its samples reach, where they do not reach far enough."""
 SHORTEST_STEP: Final = 1000
+LONG_AGO: Final = 1 << 60
+"""The age, in milliseconds, of a sample whose time is none."""
 
 Replies = Mapping[Ask, Result | Failure]
 
@@ -196,6 +198,8 @@ class Questions:
     metric the age is read from the samples' own times as well (`dated`), for servers that have but one lookback. Without, times cannot be
     had, since metrics of several names would become the same series.
 
+    *Old* is what is not fresh and yet within the usual lookback: the same times say so, or `seen`, one more question, where they are not known.
+
     *Filled* is a range that has a sample in its older half: asked as just that, which is one number for each instance.
     """
 
@@ -206,6 +210,7 @@ class Questions:
     dated: bool
     newest: tuple[Ask, ...]
     filled: Ask | None
+    seen: Ask | None = None
 
     @classmethod
     def of(cls, each: Selected, at: int, fresh: int) -> Questions:
@@ -215,46 +220,53 @@ class Questions:
         selector = format_matchers(each.matchers)
         dated = any(one.name == METRIC_NAME and one.operator is MatchOperator.EQUAL for one in each.matchers)
         expr = f"max by (instance) (timestamp({selector}))" if dated else f"group by (instance) ({selector})"
-        exactly = Ask(expr, moment, max(1, min(window, fresh + 1)))
+        seen = Ask(expr, moment, max(1, min(window, max(LOOKBACK, fresh + 1))))
+        exactly = seen if dated else Ask(expr, moment, max(1, min(window, fresh + 1)))
         own = Ask(expr, moment)  # an instant selector sees what the server's own lookback lets it see
         if each.reach <= 0:
             newest = (own,) if dated else (own, exactly)
-            return cls(each, selector, moment, window, dated, newest, None)
+            return cls(each, selector, moment, window, dated, newest, None, None if dated else own)
         half = math.ceil(each.reach * ENOUGH)
         older = f"group by (instance) (last_over_time({selector}[{print_duration(window - half)}]))"
         filled = Ask(older, moment - half) if window > half else None
-        return cls(each, selector, moment, window, dated, (exactly,), filled)
+        return cls(each, selector, moment, window, dated, (exactly,), filled, None if dated else seen)
 
     @property
     def asks(self) -> tuple[Ask, ...]:
         """All that is asked at first."""
-        return self.newest if self.filled is None else (*self.newest, self.filled)
+        asks = self.newest if self.filled is None else (*self.newest, self.filled)
+        return asks if self.seen is None or self.seen in asks else (*asks, self.seen)
 
     def covered(self, replies: Replies, fresh: int) -> Coverage | Failure:
         """Return what the replies say."""
-        tables = []
+        tables = {}
         for ask in self.asks:
             table = by_instance(replies[ask])
             if isinstance(table, Failure):
                 return Failure(f"what data {self.selected.text} has is not known: {table.words}")
-            tables.append(table)
-        ages = {instance: self.age(value) for instance, value in tables[0].items()} if self.dated else {}
+            tables[ask] = table
+        newest = [tables[ask] for ask in self.newest]
+        ages = {instance: self.age(value) for instance, value in newest[0].items()} if self.dated else {}
         reach = self.selected.reach / 1000
         if self.dated:
             alive = frozenset(each for each, age in ages.items() if age <= fresh and age < self.window)
         else:
-            alive = frozenset.intersection(*(frozenset(tables[place]) for place in range(len(self.newest))))
+            alive = frozenset.intersection(*map(frozenset, newest))
+        limit = min(self.window, LOOKBACK)
+        dated = (each for each, age in ages.items() if age < limit or age == LONG_AGO)
+        there = dated if self.seen is None else tables[self.seen]
+        old = frozenset(there) - alive
         if self.selected.reach <= 0:
-            return Coverage(self.selected.text, alive, frozenset(), reach, max(ages.values(), default=0) / 1000)
-        filled = tables[-1] if self.filled is not None else ()
+            return Coverage(self.selected.text, alive, frozenset(), reach, max(ages.values(), default=0) / 1000, old)
+        filled = tables[self.filled] if self.filled is not None else {}
         short = alive.difference(filled)
         # of those that fall short, the newest sample is known so far; of the others, that they reach back far enough
         oldest = max((ages.get(each, 0) for each in short), default=self.selected.reach * ENOUGH)
-        return Coverage(self.selected.text, alive, short, reach, oldest / 1000 if alive else None)
+        return Coverage(self.selected.text, alive, short, reach, oldest / 1000 if alive else None, old)
 
     def age(self, seconds: float) -> int:
         """Return how many milliseconds before the moment that time is; one that is no time is long ago."""
-        return self.moment - round(seconds * 1000) if abs(seconds) < LATEST else 1 << 60
+        return self.moment - round(seconds * 1000) if abs(seconds) < LATEST else LONG_AGO
 
     @property
     def half(self) -> int:

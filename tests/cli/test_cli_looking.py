@@ -75,7 +75,7 @@ def test_why_as_of_earlier_reads_the_samples_and_the_record_of_then(past: Projec
 def test_a_condition_without_data_is_unknown_and_says_what_lacks(past: Project) -> None:
     (condition,) = json.loads(past.run("why", "store-1", "-o", "json").out)["conditions"]
     assert condition["truth"] == "unknown"
-    assert condition["missing"] == ["no fresh sample of memory_free_bytes"]
+    assert condition["missing"] == ["no series memory_free_bytes here"]
 
 
 @pytest.mark.parametrize(

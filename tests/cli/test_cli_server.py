@@ -89,7 +89,7 @@ def test_why_says_what_the_server_says(asking: Project, server: Server) -> None:
     (known,) = json.loads(asking.run("why", "web-1", "-o", "json").out)["conditions"]
     assert known["truth"] == "true"
     (other,) = json.loads(asking.run("why", "web-2", "-o", "json").out)["conditions"]
-    assert (other["truth"], other["missing"]) == ("unknown", ["no fresh sample of memory_free_bytes"])
+    assert (other["truth"], other["missing"]) == ("unknown", ["no series memory_free_bytes here"])
 
 
 def test_audit_judges_by_what_the_server_says(asking: Project, server: Server) -> None:
