@@ -12,7 +12,7 @@ from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, clean, console, emit, moment, note, output_option, plain, show
 from engine.cli.project import opened
 from engine.cli.times import since_option
-from engine.cli.words import age, hanging, lasting, line, short, unknown, when
+from engine.cli.words import age, because, hanging, lasting, line, unknown, when
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,16 +76,16 @@ def columns(seen: Mapping[str, float]) -> tuple[Column, ...]:
 
     def why(each: Incident) -> str:
         told = f"; seen by {seen_by(each, seen)}" if each.acknowledged_by and each.state.live else ""
-        return f"{short(each.reason or each.code or '-')}{told}"
+        return f"{because(each)}{told}"
 
     return (
         Column("ID", lambda each: line(each.id), whole=True),
         Column("OPENED", lambda each: when(each.opened_at), whole=True),
         Column("STATE", state, style="bold", whole=True),
         Column("HOST", lambda each: line(each.target), style="bold", whole=True),
-        Column("RESOURCE", lambda each: line(each.resource)),
+        Column("RESOURCE", lambda each: line(each.resource), whole=True),
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
-        Column("RUNBOOK", lambda each: line(each.runbook or "-")),
+        Column("RUNBOOK", lambda each: line(each.runbook or "-"), beneath=True),
         Column("LASTED", lambda each: lasting((each.ended_at or time.time()) - each.opened_at), right=True, whole=True),
         Column("WHY", why, beneath=True),
     )

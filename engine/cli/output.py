@@ -80,20 +80,21 @@ def print_beneath(out: Any, rows: Sequence[Any], columns: Sequence[Column]) -> N
 
     lower = [column for column in columns if column.beneath]
     upper = [column for column in columns if not column.beneath]
-    below = []
-    for row in rows:
-        texts = [clean(str(column.text(row)).replace("\n", " ")) for column in lower]
-        below.append(
-            Padding(Text(": ".join(text for text in texts if text not in ("", "-")), "dim"), (0, 0, 0, INDENT))
-        )
+
+    def beneath(row: Any) -> None:
+        texts = (clean(str(column.text(row)).replace("\n", " ")) for column in lower)
+        text = ": ".join(text for text in texts if text not in ("", "-"))
+        if text:
+            out.print(Padding(Text(text, "dim"), (0, 0, 0, INDENT)))
+
     begun = -1  # the head is no row
     for line in out.render_lines(tabled(rows, upper), pad=False):
         if not "".join(part.text for part in line).startswith(" "):
             if begun > 0:
-                out.print(below[begun - 1])
+                beneath(rows[begun - 1])
             begun += 1
         out.print(Segments([*line, Segment.line()]), end="")
-    out.print(below[-1])
+    beneath(rows[-1])
 
 
 def emit(value: object, output: str) -> None:

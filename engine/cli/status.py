@@ -11,7 +11,7 @@ import click
 
 from engine.cli.output import Column, ago, clean, emit, note, output_option, show
 from engine.cli.project import opened
-from engine.cli.words import age, lasting, line, share, short, when
+from engine.cli.words import age, because, lasting, line, share, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,8 +156,7 @@ def incident_columns() -> tuple[Column, ...]:
     """Return what is shown of an incident."""
 
     def state(each: Incident) -> str:
-        seen = f", seen by {each.acknowledged_by}" if each.acknowledged_by else ""
-        return line(f"{each.state}{seen}")
+        return f"{each.state}, seen" if each.acknowledged_by else str(each.state)
 
     return (
         Column("ID", lambda each: line(each.id), whole=True),
@@ -165,9 +164,9 @@ def incident_columns() -> tuple[Column, ...]:
         Column("HOST", lambda each: line(each.target), style="bold", whole=True),
         Column("RESOURCE", lambda each: line(each.resource)),
         Column("CULPRIT", lambda each: line(each.culprit or "-")),
-        Column("RUNBOOK", lambda each: line(each.runbook or "-")),
+        Column("RUNBOOK", lambda each: line(each.runbook or "-"), beneath=True),
         Column("AGE", lambda each: age(each.opened_at), right=True, whole=True),
-        Column("WHY", lambda each: short(each.reason or each.code or "-"), beneath=True),
+        Column("WHY", because, beneath=True),
     )
 
 

@@ -185,12 +185,15 @@ def tell(trust: Trust) -> None:
     facts = {
         "runbook": f"{trust.runbook} ({trust.mode}), the last {counted(trust.days, 'day')}",
         "did": f"{counted(trust.ran, 'run')}: {did}" if trust.ran else did,
-        "would": f"have run {counted(len(trust.would), 'time')}; {trust.healed_alone or 'none'} of these healed without help "
-        f"within {lasting(trust.within)}" if trust.would else "have done nothing",
+        "asked": f"would have run {counted(len(trust.would), 'time')}; {trust.healed_alone or 'none'} of these healed without help "
+        f"within {lasting(trust.within)}" if trust.would else "",
         "so": trust.advice,
     }  # fmt: skip
+    if trust.advice.startswith("would have run"):  # it says so itself
+        del facts["asked"]
     for name, value in facts.items():
-        click.echo(hanging(click.style(f"{name:<8} ", bold=name == "so"), clean(value)))
+        if value:
+            click.echo(hanging(click.style(f"{name:<8} ", bold=name == "so"), clean(value)))
     if trust.would:
         click.echo()
         show(trust.would, case_columns(), "table")

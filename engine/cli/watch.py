@@ -130,7 +130,10 @@ def picture(app: App, tick: Tick) -> Any:
 
     standing = app.record.standing(tick.now)
     live_incidents = [each for each in standing.incidents if each.state.live]
-    pauses = "".join(f" · PAUSED {each.scope} by {each.by}: {each.reason}" for each in standing.pauses)
+    pauses = "".join(
+        f" · {'STOPPED' if each.stop else f'PAUSED {each.scope}'} by {each.by}: {each.reason}"
+        for each in standing.pauses
+    )
     head = Text(
         f"{moment(tick.now)} · {counted(len(app.inventory.fleet), 'host')} · {counted(len(tick.alerts), 'alert')} · "
         f"{counted(len(live_incidents), 'open incident')} · {len(standing.executions) or 'nothing'} running", style="bold",

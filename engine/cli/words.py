@@ -8,11 +8,15 @@ import sys
 import textwrap
 import time
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli.exits import Exit, Failure
 from engine.cli.output import ago, clean, moment
+
+if TYPE_CHECKING:
+    from engine.model.incident import Incident
 
 
 def line(text: object) -> str:
@@ -75,6 +79,13 @@ def number(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:  # noqa: PLR2004  beyond, not every whole number is one
         return f"{int(value):,}" if abs(value) >= 10_000 else str(int(value))  # noqa: PLR2004  as in print
     return f"{value:,.0f}" if abs(value) >= 1e6 else f"{value:.6g}"  # noqa: PLR2004  six digits
+
+
+def because(incident: Incident) -> str:
+    """Return why an incident is as it is; what holds it was said once, and its numbers are of that moment."""
+    why = short(incident.reason or incident.code or "-")
+    held = incident.state == "open" and incident.code and incident.changed_at
+    return f"{why} (as of {when(incident.changed_at)})" if held else why
 
 
 def pairs(labels: Mapping[str, str], *without: str) -> str:
