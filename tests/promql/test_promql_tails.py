@@ -15,6 +15,7 @@ from promql_memory import Memory
 from engine.model.labels import Batch, Labels
 from engine.model.truth import Answer, Query
 from engine.promql import STALE, Plan, Storage, answer, parse, track
+from engine.promql.folds import STRIDE, Total
 from engine.samples import recent
 from engine.samples.evaluator import EmbeddedEvaluator
 from engine.samples.store import SampleStore
@@ -132,3 +133,22 @@ def test_asking_tick_by_tick_says_what_asking_once_says(
                 store.append(Batch(now / 1000 + shift, hosts, tuple(values[: len(hosts)])))
             if asked:
                 check(keeping.answer(queries, now / 1000), store, now)
+
+
+def test_a_tick_reads_and_adds_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries = tuple(map(Query, ("avg_over_time(x[10m]) > 3", "stddev_over_time(x[9m]) > 3", "rate(x[5m]) > 3")))
+    with SampleStore(tmp_path) as store:
+        for tick in range(-40, 1):
+            store.append(Batch(NOW / 1000 + 15 * tick, HOSTS, (1.0, 2.0, 3.0, tick % 3)))
+        keeping = EmbeddedEvaluator(store, fresh=FRESH / 1000)
+        spans, added = [], []
+        select, add = store.select, Total.add
+        monkeypatch.setattr(
+            store, "select", lambda matchers, start, end: spans.append(end - start) or select(matchers, start, end)
+        )
+        monkeypatch.setattr(Total, "add", lambda *given: added.append(1) or add(*given))
+        for tick in range(10):
+            store.append(Batch(NOW / 1000 + 15 * (tick + 1), HOSTS, (1.0, 2.0, 3.0, 4.0)))
+            keeping.answer(queries, NOW / 1000 + 15 * (tick + 1))
+        assert spans == [600_000] + [15_000] * 9
+        assert len(added) <= 40 + 9 * (1 + STRIDE)
