@@ -79,6 +79,7 @@ def examine(start: Path) -> list[Check]:
             configuration(settings, problems),
             *declared(app),
             space(settings),
+            *people(settings),
             *evaluator(app),
             *record(app),
             starts(app.settings),
@@ -168,6 +169,31 @@ def declared(app: App) -> Iterator[Check]:
         yield warn("runbooks", "there are none", "name some in mendbook.yml")
     else:
         yield ok("runbooks", f"{len(names)} ({', '.join(modes)})")
+
+
+def people(settings: Settings) -> Iterator[Check]:
+    """Whoever is to be told can be told, as far as that shows without telling."""
+    if settings.notify is None:
+        return
+    from engine.app.health_watch import addresses
+    from engine.notify.through_apprise import HINT, AppriseNotifier, installed
+
+    if not installed():
+        yield fail("notify", "Apprise is not installed: `mendbook watch` does not begin", HINT)
+        return
+    told = 0
+    try:
+        for url in addresses(settings):
+            AppriseNotifier(url)
+            told += 1
+    except (OSError, ValueError) as error:
+        yield fail("notify", f"address {told + 1}: {error}", "correct it in mendbook.yml, or in the file it names")
+        return
+    kinds = ", ".join(sorted(settings.notify.of))
+    if told:
+        yield ok("notify", f"{told} address{'' if told == 1 else 'es'}, told of: {kinds}")
+    else:
+        yield warn("notify", "names no address", "add one: `mendbook watch` tells nobody")
 
 
 def evaluator(app: App) -> Iterator[Check]:

@@ -215,3 +215,24 @@ def test_settings_and_inventory_that_cannot_be_read_fail(project: Project) -> No
     found = checks(project)
     assert (found["settings"]["level"], found["inventory"]["level"]) == ("fail", "fail")
     assert found["settings"]["sentence"].startswith("mendbook.yml:1:1: ")
+
+
+@pytest.mark.parametrize(
+    ("notify", "level", "words"),
+    [
+        (
+            "notify: 'json://127.0.0.1:1/hush'",
+            "ok",
+            "1 address, told of: approval, escalated, paused, reminder, resolved",
+        ),
+        ("notify: {urls: [json://a, 'nosuch://hush'], of: [escalated]}", "fail", "address 2: Apprise does not know"),
+        ("notify: {urls_file: told}", "warn", "names no address"),
+    ],
+)
+def test_the_doctor_says_whether_people_can_be_told(project: Project, notify: str, level: str, words: str) -> None:
+    project.write("told", "# nobody yet\n")
+    project.write("mendbook.yml", f"sources: {{host: false}}\n{notify}\n")
+    check = checks(project)["notify"]
+    assert check["level"] == level
+    assert words in check["sentence"]
+    assert "hush" not in check["sentence"]
