@@ -39,12 +39,14 @@ def command(
     *, wait: float, remediate: bool, timeout: float, detailed_exitcode: bool, everything: bool, output: str
 ) -> int:
     """Collect, evaluate and report once; change nothing unless told to."""
+    from engine.cli.checks import tell_refusals
     from engine.cli.glance import engine_runs, findings, glance
     from engine.cli.project import opened
     from engine.model.truth import Truth
 
     with opened() as app:
         beside = engine_runs(app)
+        tell_refusals(app)
         look, controller = glance(app, wait)
         found = findings(look)
         report(found, look, output, everything=everything)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,9 @@ from engine.model.labels import METRIC_NAME
 from engine.model.runbook import Place, Runbook
 
 if TYPE_CHECKING:
+    from engine.app import App
     from engine.config.settings import Settings
+    from engine.sources.prometheus import PrometheusEvaluator
 
 ALIKE = 0.9
 """How alike two metrics' names must be for one to be a slip of the other: half of every name is its family's."""
@@ -42,15 +44,59 @@ def unknown_series(runbooks: Sequence[Runbook], known: Collection[str]) -> Itera
                 yield note(file, name, "no-series", message, fix)
 
 
+def tell_refusals(app: App) -> None:
+    """Say before anything is judged which runbooks ask the server that evaluates for what it cannot."""
+    from engine.cli.output import note as tell
+
+    if app.server is None:
+        return
+    found = not_understood(app.declarations.catalog.runbooks, app.server)
+    if isinstance(found, str):
+        tell(f"what the server can evaluate is not known: {found}")
+        return
+    for problem in found:
+        tell(str(problem))
+
+
+def not_understood(runbooks: Sequence[Runbook], server: PrometheusEvaluator) -> Iterable[Problem] | str:
+    """Return a problem for each expression that the server which evaluates refuses; or why it cannot be asked."""
+    from engine.sources.query_api import Failure
+
+    refusals = server.refusals({expr for runbook in runbooks for expr in expressions_of(runbook)})
+    if isinstance(refusals, Failure):
+        return refusals.words
+    return refused(runbooks, server.address, refusals)
+
+
+def refused(runbooks: Sequence[Runbook], address: str, refusals: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield a problem for each expression that is refused, at what the server names, where it names something."""
+    for runbook in runbooks:
+        file = runbook.place.file if runbook.place is not None else ""
+        for expr in dict.fromkeys(each for each in expressions_of(runbook) if each in refusals):
+            named = re.search(r"name \"(\w+)\"|(\w+)\(\)", refusals[expr])
+            word = next(filter(None, named.groups()), expr) if named else expr
+            message = f"{address} cannot evaluate what {runbook.name} asks: {refusals[expr]}"
+            yield note(
+                file,
+                word if word in expr else expr,
+                "server-refuses",
+                message,
+                "write it otherwise, or upgrade the server",
+            )
+
+
+def expressions_of(runbook: Runbook) -> tuple[str, ...]:
+    """Return the expressions of a runbook."""
+    culprit = () if runbook.localize.culprit_expr is None else (runbook.localize.culprit_expr,)
+    return (runbook.trigger.expr, runbook.verify.expr, *(each.expr for each in runbook.guards.require), *culprit)
+
+
 def metrics_of(runbook: Runbook) -> tuple[str, ...]:
     """Return the names of the metrics that a runbook's expressions need."""
     from engine.promql import MatchOperator, ParseError, parse, selectors
 
-    exprs = [runbook.trigger.expr, runbook.verify.expr, *(each.expr for each in runbook.guards.require)]
-    if runbook.localize.culprit_expr is not None:
-        exprs.append(runbook.localize.culprit_expr)
     names: dict[str, None] = {}
-    for expr in exprs:
+    for expr in expressions_of(runbook):
         try:
             selected = selectors(parse(expr))
         except ParseError:

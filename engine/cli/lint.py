@@ -52,6 +52,7 @@ def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: s
         found = [*problems, *odd, *loaded.problems]
         found += checks.unmatched_patterns(loaded.runbooks, settings, inventory)
         found += against_samples(loaded, settings)
+        found += against_server(loaded, settings)
         if syntax_check:
             note("asking Ansible about every playbook …")
             found += checks.broken_playbooks(loaded.runbooks, settings)
@@ -108,6 +109,19 @@ def against_samples(loaded: Loaded, settings: Settings) -> Iterable[Problem]:
         note(f"{why}: whether the metrics that runbooks name exist could not be checked")
         return ()
     return tuple(unknown_series(loaded.runbooks, names | {rule.record for rule in settings.recording}))
+
+
+def against_server(loaded: Loaded, settings: Settings) -> Iterable[Problem]:
+    """Return warnings about what the server that evaluates cannot; nothing where none does, or where it cannot be asked."""
+    from engine.app import App
+    from engine.cli.checks import not_understood
+
+    with App(settings) as app:
+        found = () if app.server is None else not_understood(loaded.runbooks, app.server)
+        if isinstance(found, str):
+            note(f"{found}: whether the server can evaluate what runbooks ask could not be checked")
+            return ()
+        return tuple(found)
 
 
 def known_metrics(settings: Settings) -> tuple[frozenset[str], str]:

@@ -42,6 +42,7 @@ def command(*, lines: bool, length: str | None, listen: str | None) -> int:
 
     What runs when it is stopped goes on, and is followed when it starts again.
     """
+    from engine.cli.checks import tell_refusals
     from engine.cli.project import opened
     from engine.promql.literals import read_duration
 
@@ -65,6 +66,7 @@ def command(*, lines: bool, length: str | None, listen: str | None) -> int:
             f"{counted(len(app.declarations.catalog.runbooks), 'runbook')} "
             f"every {settings.interval:g}s; the record is {settings.record_place}"
         )
+        tell_refusals(app)
         if sys.stdout.isatty() and not lines:
             live(app, stop, listen)
         else:

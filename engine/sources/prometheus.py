@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -35,6 +35,8 @@ from engine.sources.query_api import LATEST, MAX_BYTES, Abilities, Ask, Failure,
 STEPS: Final = 120
 """Into so many pieces a range is cut to learn how far back its samples reach, where they do not reach far enough."""
 SHORTEST_STEP: Final = 1000
+REFUSED: Final = frozenset({"bad_data", "execution", "422"})
+"""What servers call the error of an expression that they do not understand."""
 LONG_AGO: Final = 1 << 60
 """The age, in milliseconds, of a sample whose time is none."""
 
@@ -136,6 +138,22 @@ class PrometheusEvaluator:
             return Explanation(text, node.span, value, tuple(map(explained, parts)))
 
         return explained(expr)
+
+    def refusals(self, exprs: Iterable[str]) -> Mapping[str, str] | Failure:
+        """Return what the server says to those expressions that it cannot evaluate, over whatever data; or why it cannot be asked.
+
+        Each is asked at the epoch, where there are no samples: that costs the server no more than to read it.
+        """
+        asks = {expr: Ask(expr, 0) for expr in exprs}
+        replies = self._api.ask(asks.values())
+        found: dict[str, str] = {}
+        for expr, ask in asks.items():
+            reply = replies[ask]
+            if isinstance(reply, Failure):
+                if reply.kind not in REFUSED:
+                    return reply
+                found[expr] = reply.words
+        return found
 
     def metrics(self) -> frozenset[str] | Failure:
         """Return the names of the metrics that the server has."""

@@ -35,9 +35,10 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why there is no result, in the server's own words where it has any."""
+    """Why there is no result, in the server's own words where it has any; `kind` is what it calls the error."""
 
     words: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +242,9 @@ def read_reply(raw: Raw) -> object:
     except (ValueError, RecursionError):
         reply = None
     match reply:
-        case {"status": "error", "error": str(words)}:
-            return Failure(" ".join(words.split())[:REASON_LENGTH] or f"HTTP status {raw.status}")
+        case {"status": "error", "error": str(words), **rest}:
+            said = " ".join(words.split())[:REASON_LENGTH] or f"HTTP status {raw.status}"
+            return Failure(said, str(rest.get("errorType", ""))[:REASON_LENGTH])
         case {"status": "success", "isPartial": True}:
             raise Refused("the answer is partial: a part of the store did not answer")
         case {"status": "success", "data": data} if raw.status == OK:

@@ -126,3 +126,30 @@ def test_why_shows_the_parts_of_an_expression_as_the_server_evaluates_them(askin
     ]
     broken = asking.run("why", "web-1", "--expr", "up").out
     assert "= error: query timed out" in broken
+
+
+@pytest.mark.parametrize("command", ["lint", "audit", "watch"])
+def test_what_the_server_cannot_evaluate_is_said_first_with_its_place(
+    asking: Project, server: Server, command: str
+) -> None:
+    def old(form: dict[str, str]) -> Reply:
+        if "memory_free_bytes <" in form["query"]:
+            words = 'invalid parameter "query": 1:1: parse error: unknown function with name "memory_free_bytes"'
+            return reply({"status": "error", "errorType": "bad_data", "error": words}, 400)
+        return vector(("web-1:9100", 50))
+
+    server.reply = old
+    arguments = {"lint": (), "audit": ("--wait", "0"), "watch": ("--for", "200ms", "--lines")}[command]
+    ran = asking.run(command, *arguments)
+    said = ran.out + ran.err
+    assert "server-refuses" in said
+    assert "cannot evaluate what memory-short asks" in said
+    assert "runbooks/memory-short.yml:" in said
+    assert "unknown function" in said
+
+
+def test_a_server_that_cannot_be_asked_refuses_nothing(asking: Project, server: Server) -> None:
+    server.reply = lambda _: (502, {}, b"")
+    ran = asking.run("lint")
+    assert "HTTP status 502 Bad Gateway: whether the server can evaluate" in ran.err
+    assert "server-refuses" not in ran.out
