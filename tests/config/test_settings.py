@@ -253,3 +253,28 @@ def test_what_cannot_be_told_to_anybody_is_refused(tmp_path: Path, text: str, wo
     with pytest.raises(ConfigError, match=words) as caught:
         load_settings(tmp_path / "mendbook.yml", tmp_path)
     assert all("hush" not in problem.message for problem in caught.value.problems)
+
+
+def test_the_record_is_a_file_unless_the_settings_or_the_environment_name_a_database(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MENDBOOK_DATABASE_URL", raising=False)
+    file = project / "mendbook.yml"
+    file.write_text("record: {keep_events: 2d}\n")
+    settings = load_settings(file, project)
+    assert (settings.database, settings.keep_events, settings.keep_alerts) == (None, 2 * 86_400.0, 180 * 86_400.0)
+    assert settings.record_place == str(settings.record)
+    file.write_text("record: {url: 'postgresql://ann:secret@db/mendbook'}\n")
+    settings = load_settings(file, project)
+    assert settings.database == "postgresql://ann:secret@db/mendbook"
+    assert settings.record_place == "postgresql://db/mendbook"
+    assert "secret" not in repr(settings)
+    monkeypatch.setenv("MENDBOOK_DATABASE_URL", "postgresql://other/mendbook")
+    assert load_settings(file, project).database == "postgresql://other/mendbook"
+
+
+@pytest.mark.parametrize("url", ["mysql://db/mendbook", "db.sqlite3", "postgresql://db:port/x"])
+def test_a_database_that_the_record_cannot_be_in_is_refused(project: Path, url: str) -> None:
+    (project / "mendbook.yml").write_text(f"record: {{url: '{url}'}}\n")
+    with pytest.raises(ConfigError, match="address"):
+        load_settings(project / "mendbook.yml", project)
