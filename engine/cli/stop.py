@@ -32,6 +32,7 @@ Examples:
 \b
 Nothing is begun any more, and every process of what runs is ended: gracefully first, then hard. It works beside an engine that
 runs, beside one that hangs, and without one; it survives restarts. What a playbook has done so far stays done.
+Exit code 0 when nothing is left, 1 when processes may be, or when the pause could not be stored; 124 when something still runs.
 """
 
 
