@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -52,7 +51,7 @@ class Running:
     def listen(self, seconds: float) -> None:
         """Take in what it tells, waiting at most so long for the first of it."""
         if not self.open:
-            time.sleep(seconds)
+            self._await(seconds)
             return
         if not select.select([self.pipe], [], [], seconds)[0]:
             return
@@ -70,6 +69,17 @@ class Running:
                 self.learn(told["secrets"])
             else:
                 self._lines.append(told)
+
+    def _await(self, seconds: float) -> None:
+        """Wait at most so long for its end."""
+        try:
+            descriptor = os.pidfd_open(self.pid)  # not reaped yet, or gone: then there is nothing to wait for
+        except OSError:
+            return
+        try:
+            select.select([descriptor], [], [], seconds)
+        finally:
+            os.close(descriptor)
 
     def told(self) -> list[dict[str, Any]]:
         """Return the events told since the last call."""

@@ -1,8 +1,8 @@
 """Remembers what texts say, so that each run need not read the same ones of Ansible's own again.
 
 Ansible describes its plugins in YAML, and its own collection in a file of seven thousand lines; both are read whenever a run
-first needs them. What a text says depends on nothing but the text, and the place that it is tagged with. So it is kept by these, as
-bytes: each run has a copy of its own, as if it had read it.
+first needs them. What a text says depends on nothing but the text, and the place that it is tagged with. So it is kept by these:
+once as what it says, which is a forked process's own to take, and as bytes, of which copies are made for whoever asks again.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ class Memory:
     def __init__(self) -> None:
         self.learning = True
         self._known: dict[Hashable, bytes] = {}
+        self._whole: dict[Hashable, Any] = {}
 
     def recall(self, key: Hashable, read: Callable[[], Any]) -> Any:
         """Return what a text says: from memory, or by reading it."""
+        if key in self._whole:
+            return self._whole.pop(key)
         known = self._known.get(key)
         if known is not None:
             return pickle.loads(known)  # noqa: S301 - our own, and it never left this process
@@ -42,6 +45,7 @@ class Memory:
     def take(self, dumped: bytes) -> None:
         """Know what another process of ours has learnt, and learn no more."""
         self._known = pickle.loads(dumped)  # noqa: S301 - it comes from a process forked off this one, through our private folder
+        self._whole = {key: pickle.loads(known) for key, known in self._known.items()}  # noqa: S301 - likewise
         self.learning = False
 
 

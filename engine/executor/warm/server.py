@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 
 import engine
 from engine.executor import folder as folders
+from engine.executor import groups, supervisor, worker
 from engine.executor import order as orders
-from engine.executor import supervisor, worker
 from engine.executor.folder import Folder
 from engine.executor.order import Order
 from engine.executor.warm import disguise, preload, stage, wire
@@ -57,6 +57,7 @@ def _serve(channel: socket.socket, ready: Stage) -> None:
         stale = ready.stale()
         pid = 0
         if stale is None:
+            _prime()
             pid = os.fork()
             if pid == 0:
                 channel.close()
@@ -64,6 +65,18 @@ def _serve(channel: socket.socket, ready: Stage) -> None:
         os.close(told)
         os.close(log)
         wire.send(channel, {"pid": pid, "changed": stale.detail if stale else ""})
+
+
+def _prime() -> None:
+    """Have the kernel get ready to move a process into a control group: the first move waits, others soon after do not.
+
+    So it waits now, while the supervisor begins, and not when that moves its playbook. What is moved stays where it is.
+    """
+    if os.fork() == 0:
+        with contextlib.suppress(OSError):
+            for place in groups.places():
+                (place / "cgroup.procs").write_text("0")
+        os._exit(0)
 
 
 def _prepare(folder: Path, order: Order, channel: socket.socket) -> Stage:

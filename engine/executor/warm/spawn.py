@@ -32,6 +32,7 @@ def install(directory: Path, stage: Stage | None, cold: Cold) -> None:
                 if why is None:
                     options["preexec_fn"] = lambda: stage.play(arguments, env)
             super().__init__(command, arguments, env=env, **options)
+            self.ptyproc.delayafterclose = 0.0  # it is closed when the process has ended: there is nothing to wait for
             starts.count(directory, why)
 
     pexpect.spawn = Spawn
