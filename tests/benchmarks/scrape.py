@@ -224,7 +224,9 @@ def main() -> int:
         ("series", "series"),
     ):
         print(f"{title:<22}{prometheus[name]:>12}{mine[name]:>12}")
-    print("(p99: of ours from when a target is due until its samples can be read; of Prometheus, of fetching and parsing)")
+    print(
+        "(p99: of ours from when a target is due until its samples can be read; of Prometheus, of fetching and parsing)"
+    )
     print(
         f"half of ours within {mine['delay_p50_seconds']} s, all within {mine['delay_max_seconds']} s; parsing: {parsed['known_samples_per_second']} samples/s of known pages, {parsed['new_samples_per_second']} of new ones"
     )
