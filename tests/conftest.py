@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.lab_tools.postgres_server import PostgresServer
+from tests.lab_tools import postgres_server
+from tests.lab_tools.postgres_server import GivenServer, PostgresServer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,8 +17,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server that runs; for tests marked `lab`."""
-    from tests.lab_tools import postgres_server
-
     if reason := postgres_server.missing():
         pytest.skip(reason)
     server = postgres_server.PostgresServer()
@@ -27,3 +24,14 @@ def postgres() -> Iterator[PostgresServer]:
         yield server.start()
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def new_database(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """What makes a new, empty database and returns its address: beside the one that MENDBOOK_DATABASE_URL names, or in our server."""
+    if postgres_server.GIVEN is None:
+        yield request.getfixturevalue("postgres").url
+        return
+    server = GivenServer(postgres_server.GIVEN)
+    yield server.url
+    server.close()

@@ -17,6 +17,7 @@ from engine.records.desk import Desk
 from engine.records.history import History
 from engine.records.store import Record
 from tests.fakes.records import MemoryRecords
+from tests.lab_tools.postgres_server import POSTGRESQL
 from tests.records.nouns import NOW, alert, attempt, change, entry, event, execution, incident
 
 DAY = 86_400.0
@@ -34,13 +35,13 @@ class Kept:
         return self.records.standing(now)
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.lab)])
+@pytest.fixture(params=["memory", "sqlite", POSTGRESQL])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
     if request.param == "memory":
         memory = MemoryRecords(lambda: NOW)
         yield Kept(memory, memory, lambda: memory.entries)
         return
-    where = tmp_path / "record.db" if request.param == "sqlite" else request.getfixturevalue("postgres").url()
+    where = tmp_path / "record.db" if request.param == "sqlite" else request.getfixturevalue("new_database")()
     with Record(where) as record:
         yield Kept(record, Desk(record, lambda: NOW), lambda: [one.entry for one in History(record).entries()])
 

@@ -13,7 +13,15 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+from sqlalchemy.engine import make_url
+
 SUPERUSER = "mendbook"
+GIVEN = os.environ.pop("MENDBOOK_DATABASE_URL", None)
+"""A database that people name for the tests: each test gets one of its own beside it. No test may take it for the record."""
+
+POSTGRESQL = pytest.param("postgresql", marks=() if GIVEN else pytest.mark.lab)
+"""What a suite that every database passes is run with: at once where a database is named, else with `-m lab`."""
 
 
 def missing() -> str:
@@ -39,6 +47,33 @@ def binaries() -> Path | None:
 def owner() -> str | None:
     """Return the user whose the server is when root starts it."""
     return "postgres" if any(each.pw_name == "postgres" for each in pwd.getpwall()) else None
+
+
+class GivenServer:
+    """The server of the database that people name; `url()` names a new, empty database in it, which `close` drops."""
+
+    def __init__(self, address: str) -> None:
+        self.base = make_url(address).set(drivername="postgresql")
+        self.made: list[str] = []
+
+    def url(self) -> str:
+        """Return the address of a new database."""
+        name = f"mendbook_test_{os.getpid()}_{len(self.made)}"
+        self.run(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+        self.made.append(name)
+        return self.base.set(database=name).render_as_string(hide_password=False)
+
+    def run(self, statement: str) -> None:
+        """Execute a statement in the database that was named."""
+        import psycopg
+
+        with psycopg.connect(self.base.render_as_string(hide_password=False), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def close(self) -> None:
+        """Drop what was made."""
+        for name in self.made:
+            self.run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 class PostgresServer:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from engine.records.store import Record
+from tests.lab_tools.postgres_server import POSTGRESQL
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "record" in metafunc.fixturenames and "path" not in metafunc.fixturenames:
-        databases = ["sqlite", pytest.param("postgresql", marks=pytest.mark.lab)]
-        metafunc.parametrize("record", databases, indirect=True)
+        metafunc.parametrize("record", ["sqlite", POSTGRESQL], indirect=True)
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def record(request: pytest.FixtureRequest) -> Iterator[Record]:
     kind = getattr(request, "param", "sqlite")
-    where = request.getfixturevalue("path") if kind == "sqlite" else request.getfixturevalue("postgres").url()
+    where = request.getfixturevalue("path") if kind == "sqlite" else request.getfixturevalue("new_database")()
     with Record(where) as opened:
         yield opened
