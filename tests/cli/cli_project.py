@@ -228,9 +228,9 @@ def remember(record: Record, now: float) -> None:
     commit(now, alerts=(pending,), fleet=frozenset({"web-1", "web-2", "store-1"}))
 
 
-def wait(condition: Callable[[], object], what: str) -> None:
+def wait(condition: Callable[[], object], what: str, patience: float = 30.0) -> None:
     """Look again and again until a condition holds; a failure says what did not come."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.05)
