@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
+from engine.records import opening
 from engine.records.errors import RecordError, RecordUnavailableError
 from engine.records.history import History
+from engine.records.schema import VERSION_TABLE
 from engine.records.store import Record
 from engine.records.term import Led, Term
 from tests.lab_tools.postgres_server import PostgresServer
@@ -320,3 +322,32 @@ def wait_until(holds: object, patience: float = 30.0) -> None:
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def columns(postgres: PostgresServer, url: str) -> dict[tuple[str, str], tuple[object, ...]]:
+    """Return every column with its type, and every index with what it says, as PostgreSQL knows them."""
+    asked = (
+        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns"
+        " WHERE table_schema = 'public'"
+    )
+    found = {(row[0], row[1]): tuple(row[2:]) for row in postgres.run(asked, database_of(url))}
+    indexes = postgres.run(
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'", database_of(url)
+    )
+    found.update({(row[0], row[1]): (row[2],) for row in indexes})
+    return {name: each for name, each in found.items() if name[0] != VERSION_TABLE}  # Alembic's own
+
+
+def test_the_steps_of_alembic_lead_to_the_schema_that_a_new_record_has(postgres: PostgresServer, url: str) -> None:
+    Record(url).close()
+    stepped = postgres.url()
+    database = opening.connect(opening.address(stepped), read_only=False)
+    with database.writers.begin() as connection:
+        opening.migrate(connection)
+        opening.born(connection)
+    database.readers.dispose()
+    made = columns(postgres, url)
+    assert len(made) > 100
+    assert columns(postgres, stepped) == made
+    with Record(stepped) as record:
+        assert record.commit(change(1, incident=incident()))  # 0 was counted on: it does not know itself yet
