@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ def limit(hosts: Sequence[str]) -> str:
             if host and host not in _GROUPS and host[0] not in "-@" and bad:
                 why = f"contains {bad[0]!r}, which Ansible may read as a pattern"
             raise Refused(f"host name {host!r} {why}; only exact inventory names are run on")
+        if ".." in host.split("/"):  # Ansible makes paths of names: host_vars/NAME.yml
+            raise Refused(f"host name {host!r} leads out of a folder; only exact inventory names are run on")
     return ",".join(dict.fromkeys(hosts))
 
 
@@ -56,27 +57,26 @@ def find_playbook(name: str, folders: Sequence[Path]) -> Path:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every text as `!unsafe`: Ansible never reads a template in it."""
+    """Writes every text in quotes, so that it is read as a text whatever it looks like."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - what yaml calls
         return True
 
 
-_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("!unsafe", text, style='"'))
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
 
 
 def unsafe_yaml(values: Mapping[str, Any]) -> str:
-    """Return variables as YAML in which every text is kept as it is, never templated; raises Refused for a bad name."""
+    """Return variables as YAML in which every text is kept as it is, never templated; raises Refused for a bad name.
+
+    The whole of it is `!unsafe`, not each text: of a single one Ansible would make a number or nothing where it looks so, and a
+    process may be called `yes`.
+    """
     for name in values:
         if not name.isidentifier() or not name.isascii():
             raise Refused(f"variable {name!r} is no name that Ansible takes")
-    lines = [f"{json.dumps(name)}: {_dump(value)}" for name, value in values.items()]
-    return "---\n" + "".join(lines)
-
-
-def _dump(value: Any) -> str:
-    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=2**31, allow_unicode=False)
-    return text.removesuffix("...\n").strip() + "\n"
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, default_flow_style=True, width=2**31, allow_unicode=False)
+    return f"--- !unsafe\n{text}"
 
 
 @dataclass(frozen=True, slots=True)

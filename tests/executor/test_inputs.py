@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
+from ansible._internal._datatag._tags import TrustedAsTemplate
+from ansible.parsing.dataloader import DataLoader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,16 +76,6 @@ def test_nothing_else_is_a_playbook(folders: tuple[Path, Path], name: str) -> No
         find_playbook(name, folders)
 
 
-class _Reader(yaml.SafeLoader):
-    pass
-
-
-class Unsafe(str):
-    __slots__ = ()
-
-
-_Reader.add_constructor("!unsafe", lambda loader, node: Unsafe(loader.construct_scalar(node)))
-
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
@@ -104,11 +95,41 @@ def texts(value: object) -> list[str]:
     return []
 
 
+def kinds(value: object) -> object:
+    """Return what each thing in a value is, however Ansible tags it."""
+    match value:
+        case dict():
+            return {key: kinds(one) for key, one in value.items()}
+        case list():
+            return [kinds(one) for one in value]
+    return next(kind for kind in (bool, int, float, str, type(None)) if isinstance(value, kind))
+
+
+def read(text: str) -> object:
+    """Read as Ansible reads extra variables."""
+    return DataLoader().load(TrustedAsTemplate().tag(text))["it"]
+
+
 @given(VALUES)
-def test_variables_come_out_as_they_went_in_and_every_text_is_unsafe(value: object) -> None:
-    read = yaml.load(unsafe_yaml({"it": value}), Loader=_Reader)["it"]  # noqa: S506 - a SafeLoader
-    assert read == value
-    assert all(isinstance(text, Unsafe) for text in texts(read))
+def test_variables_come_out_as_they_went_in_and_no_text_is_a_template(value: object) -> None:
+    found = read(unsafe_yaml({"it": value}))
+    assert found == value
+    assert kinds(found) == kinds(value)
+    assert not [text for text in texts(found) if TrustedAsTemplate.is_tagged_on(text)]
+
+
+def test_what_is_tagged_so_would_be_a_template() -> None:
+    assert TrustedAsTemplate.is_tagged_on(read('it: "{{ x }}"'))
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "no", "null", "~", "", "0x10", "010", "1e3", "1:30", "2001-01-01", "=", "<<", ".nan"]
+)
+def test_a_text_that_looks_like_something_else_stays_a_text(text: str) -> None:
+    found = read(unsafe_yaml({"it": text}))
+    assert isinstance(found, str)
+    assert found == text
+    assert read(unsafe_yaml({"it": [text, {text: text}]})) == [text, {text: text}]
 
 
 @pytest.mark.parametrize("name", ["", "a-b", "{{ x }}", "a b", "1a", "ä"])
