@@ -24,6 +24,7 @@ TIMEOUT = 60.0
 PLUGIN_AGE = 300.0
 """Seconds that the answer of a plugin or a script counts for; plain files count until they change."""
 MOST_FILES = 10_000
+_SEALED = b"$ANSIBLE_VAULT"
 _PLAIN_PATTERN = re.compile(r"[A-Za-z0-9_.-]+")
 _ORIGIN = re.compile(r"^[^\n]+\nOrigin: [^\n]+:\d+:\d+$", re.MULTILINE)
 _VAULT = ("__ansible_vault", "__ansible_unsafe")
@@ -68,7 +69,7 @@ def load_inventory(paths: Sequence[Path], cache: Path | None = None) -> Inventor
     mark, plain = fingerprint(paths)
     kept = remembered(cache, mark, None if plain else PLUGIN_AGE)
     listed = kept if kept is not None else ask_ansible(paths)
-    if kept is None and cache is not None:
+    if kept is None and cache is not None and not any(map(is_sealed, files_of(paths))):
         remember(cache, mark, listed)
     return read(paths, listed)
 
@@ -246,6 +247,12 @@ def is_plugin(path: Path) -> bool:
     with path.open("rb") as file:
         head = file.read(4096)
     return re.search(rb"^plugin\s*:", head, re.MULTILINE) is not None
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether the file is encrypted as a whole: what Ansible makes of it must not lie about in the clear."""
+    with path.open("rb") as file:
+        return file.read(len(_SEALED)) == _SEALED
 
 
 def remembered(cache: Path | None, mark: str, longest: float | None) -> dict[str, dict[str, dict[str, object]]] | None:

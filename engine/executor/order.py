@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.executor import inputs, scrub
 from engine.executor.inputs import Refused, Step
+from engine.executor.scrub import Scrubber
 from engine.model.execution import Execution
 
 
@@ -18,6 +19,17 @@ def _plain(value: Any) -> Any:
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    return value
+
+
+def _scrubbed(value: Any, scrubber: Scrubber) -> Any:
+    match value:
+        case str():
+            return scrubber(value)
+        case Mapping():
+            return {name: _scrubbed(one, scrubber) for name, one in value.items()}
+        case list() | tuple():
+            return [_scrubbed(one, scrubber) for one in value]
     return value
 
 
@@ -57,8 +69,8 @@ class Order:
         return scrub.secrets_in(dict(self.environment)) | scrub.secrets_in(steps)
 
     def public(self) -> dict[str, Any]:
-        """Return what may be kept: the execution with its secret variables hidden."""
-        return dict(scrub.redacted(self.execution))
+        """Return what may be kept: the execution with its secret variables hidden, and with what its texts give away."""
+        return dict(_scrubbed(scrub.redacted(self.execution), Scrubber(self.secrets())))
 
     def steps(self) -> list[Step]:
         """Return the steps, all of them checked before the first is run; raises Refused."""

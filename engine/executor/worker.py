@@ -224,8 +224,11 @@ def run(step: Step, order: Order, private: Path, pipe: int, stage: Stage | None 
     teller = _Teller(pipe, private / "output", order.keep_output, Scrubber(order.secrets()))
     playback = Playback()
 
+    known: list[int] = []
+
     def hear(event: dict[str, Any]) -> bool:
-        if event.get("event") == "playbook_on_play_start":
+        if (changed := _changed(private / "env" / "secrets")) not in known:
+            known[:] = [changed]
             teller.learn(folders.read_list(private / "env" / "secrets"))
         teller.tell(playback.read(event), str(event.get("stdout") or ""))
         return False  # keep no file of it
@@ -246,6 +249,14 @@ def run(step: Step, order: Order, private: Path, pipe: int, stage: Stage | None 
     end = {"rc": code, "stats": playback.stats, "unmatched": playback.unmatched, "complaints": complaints}
     teller.tell({"end": end})
     teller.close()
+
+
+def _changed(path: Path) -> int:
+    """Return something that differs once a file was replaced."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _flags(order: Order) -> str | None:

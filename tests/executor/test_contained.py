@@ -137,7 +137,9 @@ def test_a_node_over_ssh_is_asked_and_what_runs_there_is_ended(far: Bench, token
 def test_a_job_that_goes_on_when_its_playbook_is_over_is_ended_and_what_has_ended_is_not_asked_about(
     far: Bench, token: str
 ) -> None:
-    text = play(task(KEPT, token, name="job") + "async: 90\npoll: 0", "name: done\ncommand: /bin/true\nasync: 9\npoll: 1")
+    text = play(
+        task(KEPT, token, name="job") + "async: 90\npoll: 0", "name: done\ncommand: /bin/true\nasync: 9\npoll: 1"
+    )
     told = far.run(PlannedStep(far.playbook("job.yml", text), ("far",)), target="far")
     assert (told.report.state, told.report.contained) == (ExecutionState.SUCCESSFUL, True), told
     assert alive(token) == []

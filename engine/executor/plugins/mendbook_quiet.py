@@ -39,6 +39,7 @@ DOCUMENTATION = """
 _VAULTED = b"$ANSIBLE_VAULT"
 _DEEPEST = 12
 _MARK = "MENDBOOK_RUN"  # not the name of the mark on this machine: a node may be this machine, and what asks it must not find itself
+_INCLUDES = ("include_vars", "ansible.builtin.include_vars", "ansible.legacy.include_vars")
 _LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 
 
@@ -69,6 +70,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._touched: set[str] = set()
         self._vanished: set[str] = set()
         self._jobs: set[tuple[str, str]] = set()
+        self._silent: set[str] = set()
+        self._play: Any = None
+        self._hosts: dict[str, Any] = {}
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Write down the secrets of the play's hosts before the first of its tasks is heard of.
@@ -84,9 +88,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if strangers := sorted({host.get_name() for host in hosts}.difference(allowed)):
             self._display.error(f"the play would touch hosts that it was not given: {', '.join(strangers)}")
             raise SystemExit(1)
+        self._play = play
+        self._hosts = {host.get_name(): host for host in hosts}
         for host in hosts:
             variables = manager.get_vars(play=play, host=host, include_hostvars=False)
-            self._found |= {secret for name, value in variables.items() for secret in self._secrets(name, value)}
+            self._found |= self._secrets_of(variables)
             if (variables.get("ansible_connection") or play.connection) not in _LOCAL:
                 self._remote.add(host.get_name())
             if variables.get("ansible_become"):
@@ -96,17 +102,24 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._write("secrets", sorted(self._found))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 - Ansible's
-        """Write down that something runs as another user."""
+        """Write down that something runs as another user, and what the tasks before this one have set without showing it."""
         if task.become:
             self._write("became", ["yes"])
+        for host in [self._hosts[name] for name in self._silent if name in self._hosts]:
+            manager = self._play.get_variable_manager()
+            self._add(self._secrets_of(manager.get_vars(play=self._play, host=host, include_hostvars=False)))
+        self._silent.clear()
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Likewise."""
         self.v2_playbook_on_task_start(task, is_conditional=False)
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        """Remember which jobs go on by themselves."""
+        """Remember which jobs go on by themselves, and the secrets among what was set."""
         host, told = result.host.get_name(), result.result
+        self._learn(told)
+        if result.task_fields.get("action") in _INCLUDES and "censored" in told:
+            self._silent.add(host)  # as it does with an encrypted file
         self._touched.add(host)
         self._vanished.discard(host)
         alone = bool(result.task_fields.get("async_val")) and not result.task_fields.get("poll")
@@ -150,6 +163,23 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         fresh.write_text(json.dumps(texts), encoding="utf-8")
         fresh.replace(path)
 
+    def _learn(self, told: Mapping[str, Any]) -> None:
+        """Write down the secrets among facts that a task has set: by their names, or all that come from an encrypted file."""
+        facts = told.get("ansible_facts")
+        if not isinstance(facts, Mapping):
+            return
+        files = told.get("ansible_included_var_files") or ()
+        sealed = any(self._is_sealed(str(path)) for path in files)
+        self._add({text for name, value in facts.items() for text in self._secrets(name, value, secret=sealed)})
+
+    def _secrets_of(self, variables: Mapping[str, Any]) -> set[str]:
+        return {secret for name, value in variables.items() for secret in self._secrets(name, value)}
+
+    def _add(self, found: set[str]) -> None:
+        if not found <= self._found:
+            self._found |= found
+            self._write("secrets", sorted(self._found))
+
     def _secrets(self, name: object, value: Any, *, secret: bool = False, depth: int = 0) -> Iterator[str]:
         secret = secret or self._scrub.looks_secret(str(name))
         if depth > _DEEPEST:
@@ -172,8 +202,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Return whether the value comes from a file that is encrypted as a whole."""
         origin = Origin.get_tag(value) if Origin is not None else None
         path = getattr(origin, "path", None)
-        if not path:
-            return False
+        return self._is_sealed(path) if path else False
+
+    def _is_sealed(self, path: str) -> bool:
+        """Return whether a file is encrypted as a whole."""
         if path not in self._files:
             try:
                 with Path(path).open("rb") as file:
