@@ -54,6 +54,7 @@ class Node:
             "MaxStartups": 100,
             "MaxSessions": 100,
             "Subsystem": "sftp internal-sftp",
+            "SetEnv": "SHLVL=1",  # a login shell as on a node: bash would read the ~/.bashrc of whoever works here
         }
         (root / "config").write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
         self._server: subprocess.Popen[bytes] | None = None

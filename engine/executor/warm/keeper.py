@@ -104,6 +104,8 @@ class Keeper:
             try:
                 self._server.wait(_FAREWELL)
             except subprocess.TimeoutExpired:
+                for rehearsal in self._place.glob(f"{_HOST}-*/"):
+                    Folder(rehearsal).cancel.touch()
                 self._server.kill()
                 self._server.wait()
         self._server = self._channel = None

@@ -164,7 +164,7 @@ def interpreter(program: Path) -> Path:
     except (OSError, UnicodeDecodeError) as error:
         raise Unfit(f"{program} cannot be read: {error}") from error
     named = Path(line.removeprefix("#!").strip())
-    if not line.startswith("#!") or not named.is_absolute() or named.parent != Path(sys.executable).parent:
+    if not line.startswith("#!") or named.parent != Path(sys.executable).parent or not os.access(named, os.X_OK):
         raise Unfit(f"{program} is not run by an interpreter beside {sys.executable}, and nothing else")
     return named
 
