@@ -6,7 +6,7 @@ Every tick replaces all alerts, and most are as they were but for their value an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +20,7 @@ from engine.records.schema import alerts, fleet
 COLUMNS = tuple(alerts.columns.keys())
 MOVING = ("value", "last_true", "last_seen", "condition")
 """What changes from tick to tick while nothing else does."""
-steady = attrgetter(*(name for name in COLUMNS if name not in (*MOVING, "position", "rest")))
+steady = attrgetter(*(each.name for each in fields(Alert) if each.name not in MOVING))
 moving = attrgetter(*MOVING)
 
 WRITE_MOVING = (

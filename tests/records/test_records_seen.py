@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.model.incident import Alert, AlertState
+from engine.model.labels import Labels
 from engine.model.standing import Pause
 from engine.records.desk import Desk
 from engine.records.store import Record
@@ -80,3 +84,26 @@ def test_an_alert_that_changes_its_state_is_written_among_those_that_do_not(path
     with Record(path) as again:
         assert again.standing(NOW).alerts == after
         assert {each.state for each in again.standing(NOW).alerts} == {AlertState.FIRING}
+
+
+OTHERS = {
+    "fingerprint": "f2", "runbook": "disk", "name": "Other", "labels": Labels({"a": "b"}), "target": None,
+    "state": AlertState.PENDING, "value": 9.5, "active_since": 1.0, "last_true": 2.0, "last_seen": 3.0, "fired_at": 4.0,
+    "ended_at": 5.0, "annotations": {"summary": "x"}, "condition": "c", "reason": "r", "held": "h",
+}  # fmt: skip
+
+
+def test_every_field_has_another_value_to_be_told_by() -> None:
+    assert OTHERS.keys() == {each.name for each in dataclasses.fields(Alert)}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_field_that_alone_has_changed_is_stored_whether_it_has_a_column_or_not(
+    path: Path, record: Record, name: str
+) -> None:
+    assert record.commit(change(0, alerts=(alert(), alert("Second"))))
+    record.standing(NOW)  # from here on it writes what differs
+    changed = replace(alert(), **{name: OTHERS[name]})
+    assert record.commit(change(1, alerts=(changed, alert("Second"))))
+    with Record(path, read_only=True) as fresh:
+        assert fresh.standing(NOW).alerts == (changed, alert("Second"))
