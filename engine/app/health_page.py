@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,8 +24,8 @@ class Page:
     @property
     def address(self) -> str:
         """Return host:port as it is listened on."""
-        host, port = self._server.server_address[:2]
-        return f"{host!s}:{port}"
+        host, port = str(self._server.server_address[0]), self._server.server_address[1]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def start(self) -> None:
         """Begin to answer."""
@@ -44,6 +45,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, health: Health, address: tuple[str, int]) -> None:
         self.health = health
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, Handler)
 
 

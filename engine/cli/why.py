@@ -73,7 +73,7 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
     tree = None if expr is None else read(expr)
     with opened() as app:
         inventory = hosts(app)
-        target = find(inventory, host)
+        target = find(app, inventory, host)
         store = app.read_samples()
         as_of = time.time() if at is None else at
         if app.server is None:
@@ -98,13 +98,18 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
             emit(plainly(account), output)
 
 
-def find(inventory: Inventory, host: str) -> Target:
-    """Return the host of that name, or the one that exports under it."""
+def find(app: App, inventory: Inventory, host: str) -> Target:
+    """Return the host of that name, or the one that exports under it; one that has gone is known to the record."""
     fleet = inventory.fleet
     found = fleet.get(host)
     if found is None:
         several = fleet.of_instance(host)
         found = several[0] if len(several) == 1 else None
+    if found is None and app.history.entries(target=host, limit=1):
+        from engine.model.target import Target
+
+        note(f"{line(host)} is not in the inventory any more; the record knows it")
+        found = Target(host, instances=frozenset({host}))
     if found is None:
         raise unknown("host", host, list(fleet.targets))
     return found

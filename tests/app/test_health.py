@@ -152,6 +152,17 @@ def test_the_page_says_when_it_is_not_well(page: str, hand: Hand) -> None:
     assert ask(f"{page}/elsewhere")[0] == 404
 
 
+def test_the_page_is_served_over_ipv6_too(health: Health) -> None:
+    try:
+        page = Page(health, "[::1]:0")
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1: {error}")
+    page.start()
+    assert page.address.startswith("[::1]:")
+    assert ask(f"http://{page.address}/-/healthy") == (200, "healthy\n")
+    page.stop()
+
+
 def test_a_client_that_says_nothing_does_not_hold_up_others_nor_the_end(health: Health) -> None:
     page = Page(health, "127.0.0.1:0")
     page.start()

@@ -175,6 +175,15 @@ def test_nothing_that_came_later_is_told(story: Story) -> None:
     assert "nothing was decided" in story.project.run("why", "web-1", "--at", f"{story.at(0.5):.0f}").out
 
 
+def test_a_host_that_has_left_the_inventory_is_answered_for(story: Story) -> None:
+    story.project.write("inventory/hosts.yml", "all: {hosts: {web-9: {}}}\n")
+    shown = story.project.run("why", "web-1", "--at", f"{story.at(45):.0f}")
+    assert shown.code == 0
+    assert "not in the inventory any more" in shown.err
+    assert "memory escalated since" in shown.out
+    assert story.project.run("why", "web-77").code == 64
+
+
 def test_yesterday_is_a_day_of_the_calendar() -> None:
     today = dt.datetime.now().astimezone()
     found = moment_of("yesterday 03:00")
