@@ -257,6 +257,7 @@ class App:
         """Be the daemon until told to stop. Raises BusyError when another engine is, AppError when nobody could be told."""
         from engine.app.health_starts import of_starts
         from engine.app.housekeeping import Housekeeper
+        from engine.app.rotation import Rotation
         from engine.records.retention import Keep
 
         self.lead()
@@ -273,6 +274,10 @@ class App:
         collector.start()
         company.start()
         housekeeper.start()
+        rotation = Rotation(
+            self.settings.executions, self.history, self.settings.keep_output, self.settings.most_output
+        )
+        rotation.start()
 
         def ticked(tick: Tick) -> None:
             company.ticked(tick)
@@ -282,6 +287,7 @@ class App:
         try:
             controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
+            rotation.stop()
             housekeeper.stop()
             company.stop()
             collector.stop()

@@ -23,6 +23,12 @@ from engine.promql.literals import LEGAL_LABEL, read_duration
 _TEMPLATE = r"\{\{.*\}\}"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[KMGT]i?)?B)")
+_UNITS: dict[str, int] = {"B": 1} | {
+    f"{letter}{kind}": base**power
+    for kind, base in (("B", 1000), ("iB", 1024))
+    for power, letter in enumerate("KMGT", start=1)
+}
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 _LONGEST_DURATION = 366 * 86_400.0
 _LARGEST_COUNT = 1_000_000
@@ -179,6 +185,20 @@ def _count(value: object) -> int:
     return number
 
 
+def size(value: object) -> int:
+    """Return a number of bytes: `1GiB`, `500 MB`, or just a number."""
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None:
+        number = int(float(found[1]) * _UNITS[found[2]])
+    elif isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        raise wrong("wrong-value", f"{quoted(str(value))} is no size", "write it like 500MiB, 1GiB or 2GB")
+    if number < 1:
+        raise wrong("wrong-value", f"{number} is too small: at least 1")
+    return number
+
+
 def at_least(value: object) -> tuple[float, bool]:
     """Return a number and whether it is a share: `2` is two, `50%` is half."""
     if isinstance(value, str):
@@ -261,6 +281,19 @@ Flag = Annotated[bool, BeforeValidator(_flag), _or_template({"type": "boolean"})
 Number = Annotated[float, BeforeValidator(_number), _or_template({"type": "number"})]
 Integer = Annotated[int, BeforeValidator(_integer), _or_template({"type": "integer"})]
 Count = Annotated[int, BeforeValidator(_count), _or_template({"type": "integer", "minimum": 1})]
+Size = Annotated[
+    int,
+    BeforeValidator(size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B$"},
+            ],
+            "description": "bytes, such as 500MiB or 1GiB",
+        }
+    ),
+]
 AtLeast = Annotated[
     tuple[float, bool],
     BeforeValidator(at_least),

@@ -132,6 +132,10 @@ class Settings:
     """host:port of the engine's own metrics page."""
     warm: bool = True
     """Whether Ansible is kept imported, so that playbooks begin at once."""
+    keep_output: float = 30 * 86_400.0
+    """For how long the folders of executions are kept."""
+    most_output: int = 1 << 30
+    """How many bytes they may take up together."""
     document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
 
     @property

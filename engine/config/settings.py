@@ -146,6 +146,8 @@ class _Reading:
             notify=self.notify(content.notify) if content.notify is not None else None,
             listen=content.listen,
             warm=content.executor.warm,
+            keep_output=content.executor.keep,
+            most_output=content.executor.max_bytes,
             document=self.document,
         )
 

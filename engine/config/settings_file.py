@@ -22,6 +22,7 @@ from engine.config.fields import (
     PlainExpr,
     Section,
     Share,
+    Size,
     Text,
     Time,
     kind,
@@ -314,6 +315,8 @@ class ExecutorSection(Section):
     """How playbooks are run."""
 
     warm: Flag = Field(True, description="Keep Ansible imported while watching, so that playbooks begin at once.")
+    keep: Time = Field(30 * 86_400.0, description="For how long the output of what ran is kept.")
+    max_bytes: Size = Field(1 << 30, description="How much of it is kept at most; the oldest goes first.")
 
 
 Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
