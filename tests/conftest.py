@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from tests.lab_tools import postgres_server
 from tests.lab_tools.postgres_server import GivenServer, PostgresServer
@@ -12,6 +13,13 @@ from tests.lab_tools.postgres_server import GivenServer, PostgresServer
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", metavar="DIR", help="run the PromQL conformance cases in DIR (promqltest files)")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran in this process said about logging."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
