@@ -1,6 +1,6 @@
 """Measure how long it takes from the decision to act until a playbook acts: warm, cold, and beside bare `ansible-playbook`.
 
-    python tests/benchmarks/warm_start.py [--quick] [--times N] [--log FILE]
+    python tests/benchmarks/warm_start.py [--quick] [--times N] [--row N] [--log FILE]
 
 One playbook of one task, on this machine over a local connection and over ssh (a server on loopback with keys of its own). From the
 moment at which the executor is told to start, or `ansible-playbook` is: until the first task's event is in the journal, or its line is
@@ -10,6 +10,9 @@ Every run has ssh connections of its own, as an act after a quiet hour has.
 The kinds of runs take turns. What counts are ratios of medians. The last line is one JSON object: `first_task_local`,
 `first_task_ssh`, `on_node_local` and `on_node_ssh` are warm to bare, `cold` holds the same for executions without a fork server. Exit
 code 1 when a goal is missed, or a run that should have been warm was not.
+
+With `--row N` it measures nothing of that: N executions run one after the other off one server, whose memory and open files are
+looked at after each; it must be the same server at the end, with as many open files, and not more than 1 MiB larger than after the tenth.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -32,11 +36,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from engine.executor.local import LocalExecutor
 from engine.executor.warm import starts
+from engine.executor.warm.keeper import Keeper
 from engine.model.execution import Execution, ExecutionState, PlannedStep
 from tests.executor.node import MISSING, Node, found
 
 TIMES, QUICK = 20, 5
 WARM_UP = 1
+GROWTH = 1 << 20
 PATIENCE = 120.0
 GOALS = {"first_task": 0.25, "on_node": 0.5}
 KINDS = ("bare", "cold", "warm")
@@ -129,6 +135,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measure how long it takes from the decision until a playbook acts.")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} times each instead of {TIMES}")
     parser.add_argument("--times", type=int)
+    parser.add_argument("--row", type=int, default=0, help="so many executions in a row off one server")
     parser.add_argument("--log", type=Path, help="append the last line to this file, too")
     options = parser.parse_args()
     if not found():
@@ -142,10 +149,13 @@ def main() -> int:
         cold, warm = bench.executor("cold"), bench.executor("warm")
         ending.callback(warm.close)
         began = time.monotonic()
-        why = warm.keep_warm().wait(PATIENCE)
+        keeper = warm.keep_warm()
+        why = keeper.wait(PATIENCE)
         ready = time.monotonic() - began
         if why is not None:
             raise SystemExit(f"nothing can begin warm: {why}")
+        if options.row:
+            return row(bench, warm, keeper, options.row, options.log)
         taken = measure(bench, cold, warm, times)
         counted = starts.counted(Path(place) / "warm")
     return say(taken, times, ready, counted, options.log)
@@ -169,6 +179,56 @@ def measure(bench: Bench, cold: LocalExecutor, warm: LocalExecutor, times: int) 
     return taken
 
 
+def row(bench: Bench, executor: LocalExecutor, keeper: Keeper, number: int, log: Path | None) -> int:
+    """Run so many executions one after the other, print what became of the server, and return the exit code."""
+    server = keeper.server
+    files, sizes, taken = [], [], []
+    for _ in range(number):
+        taken.append(bench.executed(executor, "local")[0])
+        shutil.rmtree(bench.root / "warm" / f"execution-{bench.numbers}", ignore_errors=True)
+        files.append(len(list(Path(f"/proc/{server}/fd").iterdir())))
+        sizes.append(int(Path(f"/proc/{server}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    counted = starts.counted(bench.root / "warm")
+    settled = sizes[min(10, number - 1)]
+    good = keeper.server == server and counted.warm == number and not counted.cold
+    good = good and len(set(files)) == 1 and sizes[-1] - settled <= GROWTH
+    print(f"{number} in a row: {files[0]} to {files[-1]} open files, {settled >> 10} to {sizes[-1] >> 10} KiB")
+    return finish(
+        {
+            "benchmark": "warm_start_row",
+            **circumstances(),
+            "row": number,
+            "warm": counted.warm,
+            "open_files": [files[0], max(files), files[-1]],
+            "resident_bytes": [sizes[0], settled, max(sizes), sizes[-1]],
+            "first_task_seconds": [round(each, 4) for each in statistics.quantiles(taken, n=4)],
+            "met": good,
+        },
+        log,
+        good=good,
+    )
+
+
+def circumstances() -> dict[str, object]:
+    """Return when and on what it was measured."""
+    return {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def finish(content: dict[str, object], log: Path | None, *, good: bool) -> int:
+    """Print the last line, keep it where that is wanted, and return the exit code."""
+    line = json.dumps(content)
+    if log is not None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    print(line)
+    return 0 if good else 1
+
+
 def say(taken: Taken, times: int, ready: float, counted: starts.Starts, log: Path | None) -> int:
     """Print what was measured, a table and a line; return the exit code."""
     print(f"seconds from the decision, medians of {times}; the fork server was ready after {ready:.1f} s")
@@ -189,13 +249,10 @@ def say(taken: Taken, times: int, ready: float, counted: starts.Starts, log: Pat
     all_warm = not counted.cold
     if not all_warm:
         print(f"not every run was warm: {counted.last}")
-    line = json.dumps(
+    return finish(
         {
             "benchmark": "warm_start",
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "python": platform.python_version(),
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 1),
+            **circumstances(),
             "times": times,
             **ratios["warm"],
             "cold": ratios["cold"],
@@ -203,13 +260,10 @@ def say(taken: Taken, times: int, ready: float, counted: starts.Starts, log: Pat
             "ready_seconds": round(ready, 2),
             "goals": GOALS,
             "met": met and all_warm,
-        }
+        },
+        log,
+        good=met and all_warm,
     )
-    if log is not None:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    print(line)
-    return 0 if met and all_warm else 1
 
 
 if __name__ == "__main__":
