@@ -157,9 +157,11 @@ class Controller:
         """Take the events of every active execution into the record; return how each goes.
 
         An intent that was committed but never started is started here, unless a pause, a silence or the end of its window
-        overtook it. What ran and left no trace is lost, and not proved ended: nothing is started twice.
+        overtook it. What ran and left no trace is lost, and not proved ended: nothing is started twice. What an operator
+        wants canceled is canceled here, before the request is answered: an engine that dies in between asks again.
         """
         reports = {}
+        unwanted = {each.subject: each for each in standing.requests if each.kind == "cancel"}
         for execution in standing.executions:
             report = self.executor.report(execution.id, self.records.follow(execution.id))
             while report.events:
@@ -173,6 +175,8 @@ class Controller:
                     self.executor.start(execution)
             elif report.state is ExecutionState.RUNNING and (stop := stopped(standing, now)) is not None:
                 self.executor.cancel(execution.id, f"stopped by {stop.by}: {stop.reason}")
+            if (request := unwanted.get(execution.id)) is not None:
+                self.executor.cancel(execution.id, f"by {request.by}: {request.reason}")
             reports[execution.id] = report
         return reports
 
