@@ -46,7 +46,11 @@ class Output(click.ParamType):  # type: ignore[type-arg]  # it says its type onl
 @click.option("--wait", type=float, default=1.0, show_default=True, help="Seconds between its two collections.")
 @click.option("--detailed-exitcode", is_flag=True, help="2 when something would be run.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write what would be run to this file.")
-@click.option("--max-age", type=SPAN_TYPE, help="For how long the file may be run, as in 30m; else approval.expires.")
+@click.option(
+    "--max-age",
+    type=SPAN_TYPE,
+    help="For how long the file may be run, as in 30m, a day at most; else approval.expires.",
+)
 @click.option(
     "-o",
     "--output",
@@ -85,12 +89,12 @@ def command(*, wait: float, detailed_exitcode: bool, out: Path | None, max_age: 
 def keep(app: App, look: Look, path: Path, max_age: float | None) -> None:
     """Write what would be run to a file."""
     from engine.cli.asking import operator
-    from engine.cli.plans import write_plan
+    from engine.cli.plans import LONGEST, write_plan
     from engine.cli.words import counted
     from engine.core.orders import orders
 
     found = orders(look.changes, look.standing, look.scene.now)
-    age = app.settings.limits.approval if max_age is None else max_age
+    age = min(LONGEST, app.settings.limits.approval if max_age is None else max_age)
     by, environment = operator(), app.settings.environment
     try:
         write_plan(path, found, now=app.clock.now(), age=age, by=by, environment=environment)

@@ -146,7 +146,7 @@ def run_plan(path: Path, reason: str, timeout: float, *, yes: bool) -> int:
     from engine.model.standing import Request
 
     with opened() as app:
-        plan = read_plan(path, app.clock.now())
+        plan = read_plan(path, app.clock.now(), app.settings.environment)
         for proposal in plan.runs:
             for text in shown(proposal):
                 note(text)

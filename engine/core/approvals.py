@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from engine.core import lifecycle
@@ -210,4 +211,4 @@ def sentence_of(decision: Decision) -> str:
 
 def number(value: Value) -> float:
     """Return a number that a request carries; one that is none is never reached in time."""
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0

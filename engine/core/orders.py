@@ -163,10 +163,11 @@ def items(value: Value) -> tuple[Value, ...]:
 
 def run_plan(request: Request, scene: Scene, findings: Findings, draft: Draft) -> list[Answer]:
     """Begin everything that a plan says, each of it being what would be run now; or nothing, and say what changed."""
-    expires = number(request.vars.get("expires_at"))
+    expires = min(number(request.vars.get("expires_at")), number(request.vars.get("created")) + DAY)
     rows = items(request.vars.get("runs"))
-    if scene.now >= expires:
-        return [unrun(request, scene, draft, "", "expired", f"the plan expired {scene.now - expires:.0f}s ago")]
+    late = max(scene.now, scene.now - scene.ahead) - expires  # people tell times by the wall, which may have been set
+    if late >= 0:
+        return [unrun(request, scene, draft, "", "expired", f"the plan expired {late:.0f}s ago")]
     if not rows:
         return [unrun(request, scene, draft, "", "empty", "the plan says nothing that could be run")]
     trial = Draft(draft.standing)
@@ -210,6 +211,9 @@ def order(proposal: Proposal | None, request: Request, scene: Scene, findings: F
     begun = already(request, target, trial.standing)
     if begun is not None:
         return begun
+    if tried_since(number(request.vars.get("created")), proposal, scene, trial.standing):
+        words = f"{proposal.runbook} was run on {proposal.target} since the plan was made: plan anew"
+        return no | {"refused": [words], "codes": ["changed"]}
     incident, why = incident_of(proposal, scene, findings, trial)
     if incident is None:
         return no | {"refused": [why], "codes": ["gone"]}
@@ -232,6 +236,18 @@ def order(proposal: Proposal | None, request: Request, scene: Scene, findings: F
     asked = said(request, f"asked for a plan: {proposal.remedy!r} of {proposal.runbook}", known)
     trial.add(replace(change, entries=(asked, *change.entries)))
     return no | {"incident": known.id, "execution": execution.id}
+
+
+def tried_since(created: float, proposal: Proposal, scene: Scene, standing: Standing) -> bool:
+    """Return whether the runbook was tried on the target after a plan was made: then that was another attempt, or this one.
+
+    The number of the attempt alone does not tell: an older attempt that is a day old by now takes it down again.
+    """
+    since = min(created, created + scene.ahead)  # the file says it by the wall, attempts by the steady clock
+    return any(
+        attempt.target == proposal.target and attempt.runbook == proposal.runbook and attempt.started_at >= since
+        for attempt in standing.attempts
+    )
 
 
 def incident_of(proposal: Proposal, scene: Scene, findings: Findings, trial: Draft) -> tuple[Incident | None, str]:
