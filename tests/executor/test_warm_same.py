@@ -103,7 +103,7 @@ FILES: Mapping[str, str] = {
     "roles/web/meta/main.yml": "dependencies: [base]\n",
     "roles/web/handlers/main.yml": "- name: reload\n  ansible.builtin.debug:\n    msg: reloaded\n",
     "roles/web/templates/site.j2": "{{ inventory_hostname }} says {{ greeting }}\n",
-    "roles/web/tasks/main.yml": "- name: site\n  ansible.builtin.template:\n    src: site.j2\n    dest: '{{ place }}/site'\n    mode: '0600'\n  notify: reload\n",
+    "roles/web/tasks/main.yml": "- name: site\n  ansible.builtin.template:\n    src: site.j2\n    dest: '{{ place }}/site-{{ inventory_hostname }}'\n    mode: '0600'\n  notify: reload\n",
     "roles/worded/library/words.py": MODULE.format(utility="worded_text"),
     "roles/worded/module_utils/worded_text.py": "def say(word):\n    return word * 2\n",
     "roles/worded/tasks/main.yml": "- name: words\n  words:\n    word: so\n",
