@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from engine.core.clocks import told
 from engine.core.detect import Answers
 from engine.core.identity import seal
 from engine.model.decision import Verdict
@@ -42,6 +43,10 @@ class Case:
     def wall(self) -> float:
         """Return what the clock on the wall says, by which people declare times of day."""
         return self.now - self.ahead
+
+    def told(self, at: float) -> str:
+        """Return a moment of the steady clock in words, by the clock on the wall."""
+        return told(at - self.ahead, self.wall)
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -88,13 +88,12 @@ def locks(case: Case) -> Verdict:
     for lock in case.standing.locks:
         if lock.target not in case.hosts:
             continue
-        age = case.now - lock.taken_at
         if lock.owner != case.incident.id:
-            return hold("lock", "locked", f"{lock.target} is held by {lock.owner} for {age:.0f}s: {lock.reason}")
+            since = case.told(lock.taken_at)
+            return hold("lock", "locked", f"{lock.target} is held by {lock.owner} since {since}: {lock.reason}")
         if unproved(case.incident, case.standing):
-            return hold(
-                "lock", "not_contained", f"an earlier run may still go on on {lock.target}: release its lock first"
-            )
+            way = f"`mendbook locks break {lock.target}` says that it does not"
+            return hold("lock", "not_contained", f"an earlier run may still go on on {lock.target}: {way}")
     for execution in case.standing.executions:  # a person may have released the lock of a run that goes on
         shared = sorted(execution.targets & case.hosts)
         if shared:

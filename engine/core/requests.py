@@ -180,7 +180,9 @@ def attend(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
     if request.kind == "hand_back" and incident.resource == "storm":
         return {"refused": [f"{incident.id} is a storm: it ends by itself, or close it"], "codes": ["storm"]}
     if request.kind == "hand_back" and lifecycle.unproved(incident, draft.standing):
-        why = f"an earlier run of {incident.id} may still go on: release its lock first"
+        held = sorted(lifecycle.held_by(incident.id, draft.standing))
+        ways = " and ".join(f"`mendbook locks break {name}`" for name in held)
+        why = f"an earlier run of {incident.id} may still go on: {ways} first, once you know that it does not"
         return {"refused": [why], "codes": ["not_contained"]}
     if request.kind == "hand_back":
         opened = replace(incident, state=IncidentState.OPEN, rung=0, code="", reason="", changed_at=scene.now)

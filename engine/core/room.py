@@ -21,10 +21,9 @@ def cooldown(case: Case) -> Verdict:
         and (attempt.incident != case.incident.id or case.incident.rung == 0 or attempt.outcome is Outcome.RESOLVED)
     ]
     if earlier and case.now < max(earlier) + wait:
-        until = max(earlier) + wait
-        return hold(
-            "cooldown", "cooldown", f"last attempt {case.now - max(earlier):.0f}s ago, cooldown is {wait:.0f}s", until
-        )
+        last, until = max(earlier), max(earlier) + wait
+        sentence = f"last attempt at {case.told(last)}, its cooldown of {wait:.0f}s is over at {case.told(until)}"
+        return hold("cooldown", "cooldown", sentence, until)
     return allow("cooldown", f"cooldown of {wait:.0f}s is over" if wait else "no cooldown")
 
 
@@ -45,7 +44,9 @@ def max_per_hour(case: Case) -> Verdict:
         return hold(
             "max_per_hour",
             "max_per_hour",
-            f"{len(recent)} attempts in the last hour, at most {limit}",
+            f"{len(recent)} attempts since {case.told(recent[0])}, at most {limit} an hour"
+            if recent
+            else "none is allowed",
             recent[-limit] + HOUR if limit else None,
         )
     return allow("max_per_hour", f"{len(recent)} of {'any' if limit is None else limit} attempts this hour")

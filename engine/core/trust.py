@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.core.case import Case, allow, hold
@@ -34,18 +35,16 @@ def approval(case: Case) -> Verdict:
     given = case.incident.approved
     if given is None:
         return hold("approval", "held_for_approval", why)
-    ago = case.now - given.at
+    when = case.told(given.at)
     if given.digest != case.digest:
         return hold(
-            "approval", "held_for_approval", f"{why}; what {given.by} approved {ago:.0f}s ago is not this plan any more"
+            "approval", "held_for_approval", f"{why}; what {given.by} approved at {when} is not this plan any more"
         )
     if case.now >= given.expires_at:
-        lasted = given.expires_at - given.at
-        return hold(
-            "approval", "held_for_approval", f"{why}; the approval by {given.by} {ago:.0f}s ago held for {lasted:.0f}s"
-        )
+        end = case.told(given.expires_at)
+        return hold("approval", "held_for_approval", f"{why}; what {given.by} approved at {when} held until {end}")
     said = f": {given.reason}" if given.reason else ""
-    return allow("approval", f"approved by {given.by} {ago:.0f}s ago{said}")
+    return allow("approval", f"approved by {given.by} at {when}{said}")
 
 
 def why_asked(case: Case) -> str:
@@ -63,15 +62,20 @@ def why_asked(case: Case) -> str:
 
 
 def pause(case: Case) -> Verdict:
-    """Who paused automation, why and until when; a pause of any host that is touched counts."""
-    for stop in case.standing.pauses:
-        if any(stop.covers(case.runbook.name, host, case.now) for host in case.hosts):
-            return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
-    return allow("pause", "nothing is paused")
+    """Who paused automation, why and until when; a pause of any host that is touched counts, and of several the longest."""
+    against = [
+        each
+        for each in case.standing.pauses
+        if any(each.covers(case.runbook.name, host, case.now) for host in case.hosts)
+    ]
+    if not against:
+        return allow("pause", "nothing is paused")
+    stop = max(against, key=lambda each: math.inf if each.until is None else each.until)
+    return hold("pause", "paused", f"{stop.scope} is paused by {stop.by}: {stop.reason}", stop.until)
 
 
 def silence(case: Case) -> Verdict:
-    """What is silenced starts nothing: one silenced alert of the runbook on the target is enough."""
+    """What is silenced starts nothing: one silenced alert of the runbook on the target is enough; of several silences the longest is told."""
     if case.operator is not None:
         return allow("silence", f"asked for by {case.operator}")
     own = [
@@ -82,12 +86,16 @@ def silence(case: Case) -> Verdict:
         and alert.state is not AlertState.RESOLVED
     ]
     alerts = own if case.alert is None else [case.alert, *own]
-    for each in case.standing.silences:
-        if case.now < each.until and any(covers(each.selector, alert) for alert in alerts):
-            left = each.until - case.now
-            sentence = f"{each.selector} is silenced by {each.by} for another {left:.0f}s: {each.reason}"
-            return hold("silence", "silenced", sentence, each.until)
-    return allow("silence", f"none of {len(case.standing.silences)} silences covers it")
+    against = [
+        each
+        for each in case.standing.silences
+        if case.now < each.until and any(covers(each.selector, alert) for alert in alerts)
+    ]
+    if not against:
+        return allow("silence", f"none of {len(case.standing.silences)} silences covers it")
+    last = max(against, key=lambda each: each.until)
+    sentence = f"{last.selector} is silenced by {last.by} until {case.told(last.until)}: {last.reason}"
+    return hold("silence", "silenced", sentence, last.until)
 
 
 def window(case: Case) -> Verdict:
@@ -100,7 +108,7 @@ def window(case: Case) -> Verdict:
     try:
         allowed = permits(rule, case.wall)
         opening = None if allowed else opens(rule, case.wall)
-        here = said_in(rule, case.wall)
+        here = said_in(rule, case.wall if opening is None else opening)
     except (ZoneInfoNotFoundError, ValueError, OverflowError) as error:
         return hold("window", "window_unknown", f"the time of day cannot be told: {error}")
     if allowed:
@@ -109,14 +117,13 @@ def window(case: Case) -> Verdict:
     only = [hours.text for hours in rule.only]
     words = [f"only {' or '.join(only)}"] if only else []
     words += [f"not {' nor '.join(never)}"] if never else []
-    sentence = f"it is {here}; it may act {', '.join(words)}"
+    sentence = f"it may act {', '.join(words)}"
     if opening is None:
         return hold("window", "window", f"{sentence}: never within a fortnight")
-    until = opening + case.ahead
-    return hold("window", "window", f"{sentence}: again in {(opening - case.wall) / 60:.0f} min", until)
+    return hold("window", "window", f"{sentence}: again from {here}", opening + case.ahead)
 
 
 def said_in(rule: Window, wall: float) -> str:
     """Return the time of day in the zone of the window's first hours."""
     zone = (*rule.only, *rule.never)[0].zone
-    return f"{dt.datetime.fromtimestamp(wall, ZoneInfo(zone)):%a %H:%M} in {zone}"
+    return f"{dt.datetime.fromtimestamp(wall, ZoneInfo(zone)):%a %Y-%m-%d %H:%M} in {zone}"
