@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli.asking import operator
+from engine.cli.exits import Exit, Failure
 from engine.cli.output import clean, moment, note
 from engine.cli.project import hosts, opened, runbooks
 from engine.cli.times import SPAN_TYPE
-from engine.cli.words import unknown
+from engine.cli.words import line, unknown
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -41,7 +42,11 @@ def command(runbook: str | None, host: str | None, reason: str, length: float | 
 
         now = time.time()
         until = None if length is None else now + length
-        app.desk.pause(Pause(scope, operator(), clean(reason), now, until))
+        there = app.desk.pause(Pause(scope, operator(), clean(reason), now, until))
+        if there is not None:
+            held = f"{'stopped' if there.stop else 'paused'} by {there.by} until {moment(there.until) if there.until else 'resumed'}"
+            words = f"{scope} is {held}: {there.reason}; that stands, and `mendbook resume` ends it"
+            raise Failure(line(words), Exit.REFUSED)
     note(f"paused {scope} until {moment(until) if until else 'resumed'}")
 
 

@@ -38,6 +38,12 @@ class Pause:
             return False
         return self.scope in ("all", f"runbook:{runbook}", f"host:{target}")
 
+    def outlasts(self, other: Pause, now: float) -> bool:
+        """Return whether it would hold longer than another of its scope; a stop outlasts whatever is none."""
+        if (self.until is not None and now >= self.until) or other.stop:
+            return False
+        return self.stop or (other.until is not None and (self.until is None or self.until > other.until))
+
 
 @dataclass(frozen=True, slots=True)
 class Silence:

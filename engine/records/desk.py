@@ -12,6 +12,7 @@ from engine.model.decision import Entry
 from engine.model.runbook import Value
 from engine.model.standing import Pause, Request, Silence
 from engine.records import chain, writes
+from engine.records.rows import from_row
 from engine.records.schema import locks, meta, pauses, requests, silences
 from engine.records.store import Record
 
@@ -49,14 +50,23 @@ class Desk:
             self.note(connection, f"{by} withdrew {request}", "withdraw", by)
         return True
 
-    def pause(self, pause: Pause) -> None:
-        """Hold automation back, in place of a pause with the same scope."""
+    def pause(self, pause: Pause) -> Pause | None:
+        """Hold automation back, in place of a pause with the same scope; return the one that stands because it holds longer, if any.
+
+        Nobody's pause ends sooner by another's, and an emergency stop ends only when it is resumed.
+        """
         with self.record.writing() as connection:
+            query = select(pauses).where(pauses.c.scope == pause.scope)
+            found = connection.execute(query).mappings().one_or_none()
+            there = None if found is None else from_row(Pause, dict(found))
+            if there is not None and there.outlasts(pause, self.clock()):
+                return there
             writes.put_pause(connection, pause)
             what = "stopped everything" if pause.stop else f"paused {pause.scope}"
             more: dict[str, Value] = {"scope": pause.scope, "until": pause.until, "reason": pause.reason}
             code = "stop" if pause.stop else "pause"
             self.note(connection, f"{pause.by} {what}: {pause.reason}", code, pause.by, more=more)
+        return None
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
         """End the pause of that scope; return whether there was one that had not run out."""

@@ -193,6 +193,17 @@ def test_where_nothing_runs_everything_is_paused_until_resumed(project: Project)
         assert record.standing(time.time()).pauses == ()
 
 
+def test_a_pause_for_a_while_does_not_turn_a_stop_into_one(project: Project) -> None:
+    assert project.run("stop", "--reason", "wrong rack").code == 0
+    paused = project.run("pause", "--for", "1s", "--reason", "ten minutes")
+    assert paused.code == 20
+    assert "all is stopped by" in paused.err
+    assert "until resumed: wrong rack; that stands, and `mendbook resume` ends it" in paused.err
+    with project.record as record:
+        (pause,) = record.standing(time.time()).pauses
+    assert (pause.stop, pause.until, pause.reason) == (True, None, "wrong rack")
+
+
 def test_a_stop_is_seen_in_the_status(project: Project) -> None:
     assert project.run("stop", "--reason", "drill").code == 0
     assert "STOPPED" in project.run("status").out

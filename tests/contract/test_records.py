@@ -245,6 +245,33 @@ def test_a_pause_is_over_at_its_end_and_a_newer_one_takes_its_place(kept: Kept) 
     assert [pause.by for pause in kept.standing(NOW + 60).pauses] == ["bob"]
 
 
+@pytest.mark.parametrize(
+    ("there", "later", "stands"),
+    [
+        (Pause("all", "ann", "x", NOW), Pause("all", "bob", "y", NOW, NOW + 60), "ann"),
+        (Pause("all", "ann", "x", NOW, NOW + 90), Pause("all", "bob", "y", NOW, NOW + 60), "ann"),
+        (Pause("all", "ann", "x", NOW, NOW + 60), Pause("all", "bob", "y", NOW, NOW + 90), "bob"),
+        (Pause("all", "ann", "x", NOW), Pause("all", "bob", "y", NOW), "bob"),
+        (Pause("all", "ann", "x", NOW, stop=True), Pause("all", "bob", "y", NOW), "ann"),
+        (Pause("all", "ann", "x", NOW, stop=True), Pause("all", "bob", "y", NOW, NOW + 60), "ann"),
+        (Pause("all", "ann", "x", NOW, stop=True), Pause("all", "bob", "y", NOW, stop=True), "bob"),
+        (Pause("all", "ann", "x", NOW), Pause("all", "bob", "y", NOW, stop=True), "bob"),
+        (Pause("all", "ann", "x", NOW), Pause("host:web1", "bob", "y", NOW, NOW + 60), "ann"),
+    ],
+)
+def test_no_pause_ends_another_ones_sooner_and_none_ends_a_stop(
+    kept: Kept, there: Pause, later: Pause, stands: str
+) -> None:
+    assert kept.desk.pause(there) is None
+    before = kept.standing(NOW).version
+    held = kept.desk.pause(later)
+    mine = next(each for each in kept.standing(NOW).pauses if each.scope == "all")
+    assert (mine.by, mine.stop) == (stands, there.stop or later.stop)
+    same = there.scope == later.scope
+    assert held == (there if same and stands == "ann" else None)
+    assert kept.standing(NOW).version == before + (held is None)
+
+
 def test_resuming_ends_the_pause_counts_on_and_says_who(kept: Kept) -> None:
     kept.desk.pause(Pause("all", "ann", "x", NOW))
     assert kept.desk.resume("all", "bob", "over")

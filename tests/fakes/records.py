@@ -133,12 +133,16 @@ class MemoryRecords:
             return None
         return ("finished", self.results[request]) if request in self.results else ("open", "")
 
-    def pause(self, pause: Pause) -> None:
-        """Store the pause in place of one with the same scope; a change planned before it is refused."""
+    def pause(self, pause: Pause) -> Pause | None:
+        """Store the pause in place of one with the same scope, unless that holds longer; a change planned before it is refused."""
+        there = self.pauses.get(pause.scope)
+        if there is not None and there.outlasts(pause, self.clock()):
+            return there
         self.pauses[pause.scope] = pause
         what = "stopped everything" if pause.stop else f"paused {pause.scope}"
         data: dict[str, Value] = {"by": pause.by, "scope": pause.scope, "until": pause.until, "reason": pause.reason}
         self.operator(f"{pause.by} {what}: {pause.reason}", "stop" if pause.stop else "pause", data)
+        return None
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
         """End the pause of that scope; return whether there was one that had not run out."""

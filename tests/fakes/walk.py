@@ -107,9 +107,10 @@ class TwinRecords(WatchedRecords):
         super().request(request)
         self.desk.request(request)
 
-    def pause(self, pause: Pause) -> None:
-        super().pause(pause)
-        self.desk.pause(pause)
+    def pause(self, pause: Pause) -> Pause | None:
+        there = super().pause(pause)
+        assert self.desk.pause(pause) == there
+        return there
 
     def resume(self, scope: str, by: str, reason: str) -> bool:
         self.desk.resume(scope, by, reason)
