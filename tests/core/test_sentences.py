@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core import guards
+from engine.core import guards, trust
 from engine.core.case import Case
 from engine.core.clocks import told
 from engine.model.incident import Approved, IncidentState, Outcome
@@ -44,7 +45,7 @@ def tried(**limits: object) -> Case:
     return case_of(book, standing=Standing(attempts=(attempt_of(1, "web-0", 31.0),)))
 
 
-CASES = {
+CASES: dict[str, tuple[Callable[[], Case], str]] = {
     "lock": (
         lambda: case_of(standing=Standing(locks=(Lock("web-0", "inc-1", NOW - 12, "run-1: restart"),))),
         "web-0 is held by inc-1 since 13:46:28 UTC: run-1: restart",
@@ -97,9 +98,9 @@ LONG = st.lists(st.floats(1, 1e6), min_size=1, max_size=4)
 def test_of_several_silences_the_one_that_lasts_longest_is_told(lengths: list[float]) -> None:
     silences = tuple(Silence(f"s{n}", '{target="web-0"}', "bob", "", NOW, NOW + each) for n, each in enumerate(lengths))
     case = case_of(standing=Standing(silences=silences))
-    verdict = guards.silence(case)
+    verdict = trust.silence(case)
     assert verdict.until is not None
-    assert guards.silence(replace(case, now=verdict.until)).allowed, "asking again then does help"
+    assert trust.silence(replace(case, now=verdict.until)).allowed, "asking again then does help"
 
 
 @given(LONG, st.booleans())
@@ -108,12 +109,12 @@ def test_of_several_pauses_the_one_that_lasts_longest_is_told(lengths: list[floa
     if endless:
         pauses[-1] = replace(pauses[-1], until=None)
     case = case_of(standing=Standing(pauses=tuple(pauses)))
-    verdict = guards.pause(case)
+    verdict = trust.pause(case)
     if endless:
         assert verdict.until is None
     else:
         assert verdict.until is not None
-        assert guards.pause(replace(case, now=verdict.until)).allowed
+        assert trust.pause(replace(case, now=verdict.until)).allowed
 
 
 @pytest.mark.parametrize(
