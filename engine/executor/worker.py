@@ -61,6 +61,7 @@ def environment(step: Step, order: Order, private: Path) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "1",
         "TERM": "dumb",
         **_connections(private),
+        **pipelined(found),
         **found,
         "PATH": search_path(found.get("PATH", "")),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),
@@ -79,6 +80,15 @@ def _connections(private: Path) -> dict[str, str]:
     """Return where this execution's ssh connections live: shared ones would end with whoever opened them."""
     folder = str(private / "ssh")
     return {"ANSIBLE_SSH_CONTROL_PATH_DIR": folder} if len(folder) <= _LONGEST_SOCKET_FOLDER else {}
+
+
+def pipelined(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the setting that sends modules over the connection that runs them, three round trips fewer for each task.
+
+    Hosts whose sudo insists on a terminal need it off: whoever has settled it, either way, is left alone.
+    """
+    settled = _settled(environment) & {"ANSIBLE_PIPELINING", "ANSIBLE_SSH_PIPELINING", "pipelining"}
+    return {} if settled else {"ANSIBLE_PIPELINING": "True"}
 
 
 def _defaults(order: Order, private: Path) -> str:
