@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from engine.core import lifecycle
 from engine.core.approvals import approve, deny
+from engine.core.clocks import told
 from engine.core.decide import decide
 from engine.core.draft import Draft, Scene, case_for
 from engine.core.identity import identify
@@ -26,7 +27,8 @@ def answer_request(request: Request, scene: Scene, findings: Findings, draft: Dr
     before = len(draft.changes)
     match request.kind:
         case "run":
-            results = [run_on(name, request, scene, draft) for name in request.targets]
+            run = run_late if forgotten(request, scene) else run_on
+            results = [run(name, request, scene, draft) for name in request.targets]
         case "run_plan":
             results = run_plan(request, scene, findings, draft)
         case "approve":
@@ -79,6 +81,25 @@ def refused(
     )  # fmt: skip
     draft.add(Change(0, scene.now, (entry,)))
     return {"target": target, "refused": why, "codes": codes}
+
+
+def forgotten(request: Request, scene: Scene) -> bool:
+    """Return whether a run was asked for so long ago that whoever asked has not waited for it.
+
+    A command that is killed leaves its request behind, and the engine that finds it may be started days later.
+    """
+    return scene.now - scene.ahead - request.at > scene.catalog.limits.approval
+
+
+def run_late(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
+    """Refuse a run that nobody waits for any more; what it began in its time is what it came to."""
+    target = scene.fleet.get(name)
+    begun = already(request, target, draft.standing) if target is not None else None
+    if begun is not None:
+        return begun
+    asked = told(request.at, scene.now - scene.ahead)
+    why = f"it was asked for at {asked}, and no engine took it up in time: ask again"
+    return refused(request, name, scene, draft, ["expired"], [why])
 
 
 def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
