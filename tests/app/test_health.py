@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ import structlog.testing
 
 from engine.app.health import Health
 from engine.app.health_beat import Beat
-from engine.app.health_page import Page
+from engine.app.health_page import MOST, Page
 from engine.app.health_systemd import Systemd
 from engine.app.health_watch import addresses
 from engine.config.settings import Heartbeat, Notify, Settings
@@ -172,6 +173,50 @@ def test_a_client_that_says_nothing_does_not_hold_up_others_nor_the_end(health: 
         begun = time.monotonic()
         page.stop()
         assert time.monotonic() - begun < 5
+
+
+def test_clients_that_drip_and_crowds_of_them_cost_little_and_are_sent_away(health: Health) -> None:
+    page = Page(health, "127.0.0.1:0", patience=1.0)
+    page.start()
+    host, _, port = page.address.rpartition(":")
+    before = threading.active_count()
+    crowd = [socket.create_connection((host, int(port))) for _ in range(3 * MOST)]
+    try:
+        end = time.monotonic() + 20
+        left = list(crowd)
+        while left:
+            assert time.monotonic() < end, f"{len(left)} clients are still held"
+            assert threading.active_count() <= before + MOST
+            left = [each for each in left if drips(each)]
+            time.sleep(0.05)
+        assert answers(f"http://{page.address}/-/healthy", end)
+    finally:
+        for each in crowd:
+            each.close()
+        page.stop()
+
+
+def drips(client: socket.socket) -> bool:
+    """Send a byte more of a request without end; return whether anybody is there."""
+    try:
+        client.sendall(b"G")
+        client.setblocking(False)
+        return client.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        client.setblocking(True)
+
+
+def answers(url: str, end: float) -> bool:
+    """Return whether the page is there again in time."""
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            return ask(url) == (200, "healthy\n")
+        time.sleep(0.05)
+    return False
 
 
 class Switch:
