@@ -255,7 +255,8 @@ def run(step: Step, order: Order, private: Path, pipe: int, stage: Stage | None 
         code = runner.rc
     except (AnsibleRunnerException, pexpect.exceptions.ExceptionPexpect, OSError, ValueError) as error:
         trouble = f"ansible-runner: {type(error).__name__}: {error}"
-    complaints = "\n".join([*playback.complaints, *([trouble] if trouble else [])])[-_MOST_COMPLAINTS:]
+    refused = folders.read_list(private / "env" / "refused")  # by our callback, which ended the run
+    complaints = "\n".join([*playback.complaints, *refused, *([trouble] if trouble else [])])[-_MOST_COMPLAINTS:]
     end = {"rc": code, "stats": playback.stats, "unmatched": playback.unmatched, "complaints": complaints}
     teller.tell({"end": end})
     teller.close()

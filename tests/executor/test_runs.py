@@ -99,6 +99,30 @@ def test_a_failure_skips_the_rest_but_never_what_always_runs(bench: Bench) -> No
     assert [event.host for event in told.kinds("ok")] == ["two"]
 
 
+@pytest.mark.parametrize(
+    ("playbook", "said"),
+    [
+        (play("name: told\ndebug: {msg: '{{ word }}'}").replace("  tasks:", "  vars_prompt: [{name: word}]\n  tasks:"), "'word'"),
+        (play("name: ask people\npause: {prompt: 'Go on?'}", "name: never\ndebug: {msg: no}"), "'ask people'"),
+    ],
+)  # fmt: skip
+def test_a_playbook_that_asks_is_refused_at_once(bench: Bench, playbook: str, said: str) -> None:
+    told = bench.run(PlannedStep(bench.playbook("asks.yml", playbook), ("one",)))
+    assert told.report.state is FAILED
+    assert said in told.report.message
+    assert "nobody" in told.report.message
+    assert not told.kinds("ok")
+
+
+def test_a_variable_that_is_given_is_not_asked_for(bench: Bench) -> None:
+    playbook = play("name: told\ndebug: {msg: '{{ word }}'}").replace(
+        "  tasks:", "  vars_prompt: [{name: word}]\n  tasks:"
+    )
+    told = bench.run(PlannedStep(bench.playbook("given.yml", playbook), ("one",), {"word": "so"}))
+    assert told.report.state is SUCCESSFUL
+    assert [event.text for event in told.kinds("ok")] == ["so"]
+
+
 def test_an_unreachable_host_is_named(bench: Bench) -> None:
     step = PlannedStep(bench.playbook("ping.yml", play("name: ask\nping:")), ("one", "gone"))
     told = bench.run(step)

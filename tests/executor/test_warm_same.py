@@ -152,6 +152,7 @@ CASES: Mapping[str, str] = {
     "handlers.yml": tasks("name: change\ncommand: 'true'\nnotify: [hear]", "name: flush\nmeta: flush_handlers", "name: fail\nfail: {msg: no}\nwhen: inventory_hostname == 'two'", more="  handlers:\n    - name: hear\n      debug: {msg: heard}\n"),
     "pause.yml": tasks("name: rest\npause: {seconds: 1}", "name: go on\ndebug: {msg: on}"),
     "prompt.yml": tasks("name: ask\npause: {prompt: 'Go on?'}"),
+    "asked.yml": tasks("name: ask\npause: {prompt: 'Go on?'}\nwhen: place is defined"),
     "vars_prompt.yml": tasks("name: told\ndebug: {msg: '{{ word }}'}", more="  vars_prompt: [{name: word, prompt: Which, private: false}]\n"),
     "hidden.yml": tasks("name: hidden\ncommand: echo planted-{{ inventory_hostname }}\nno_log: true", "name: bad\nfail: {msg: planted}\nno_log: true"),
     "facts.yml": tasks("name: known\ndebug: {msg: '{{ ansible_facts.system }} {{ ansible_facts.python.executable }}'}", "name: some\nsetup: {gather_subset: [min]}").replace("gather_facts: false", "gather_facts: true"),
@@ -166,7 +167,7 @@ CASES: Mapping[str, str] = {
     "undefined.yml": tasks("name: bad\ndebug: {msg: '{{ nobody_said }}'}"),
     "imports.yml": "- import_playbook: facts.yml\n" + tasks("name: raw\nraw: echo so", "name: script\nscript: hello.sh", hosts="one"),
 }  # fmt: skip
-LATER = ("prompt.yml", "vars_prompt.yml")
+LATER = ("asked.yml",)
 """These wait for people until their time is up."""
 
 

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.parsing.vault import EncryptedString  # type: ignore[import-untyped]
@@ -40,6 +40,7 @@ _VAULTED = b"$ANSIBLE_VAULT"
 _DEEPEST = 12
 _MARK = "MENDBOOK_RUN"  # not the name of the mark on this machine: a node may be this machine, and what asks it must not find itself
 _INCLUDES = ("include_vars", "ansible.builtin.include_vars", "ansible.legacy.include_vars")
+_PAUSES = ("pause", "ansible.builtin.pause", "ansible.legacy.pause")
 _LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 
 
@@ -86,8 +87,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         hosts = manager._inventory.get_hosts(play.hosts)  # noqa: SLF001 - Ansible has no other way to it
         allowed = json.loads(os.environ["MENDBOOK_HOSTS"])
         if strangers := sorted({host.get_name() for host in hosts}.difference(allowed)):
-            self._display.error(f"the play would touch hosts that it was not given: {', '.join(strangers)}")
-            raise SystemExit(1)
+            self._refuse(f"the play would touch hosts that it was not given: {', '.join(strangers)}")
         self._play = play
         self._hosts = {host.get_name(): host for host in hosts}
         for host in hosts:
@@ -101,8 +101,19 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._write("remote", sorted(self._remote))
         self._write("secrets", sorted(self._found))
 
+    def v2_playbook_on_vars_prompt(self, varname: str, *_: Any, **__: Any) -> None:
+        """End a playbook that asks for a variable: nobody answers."""
+        self._refuse(f"the playbook asks for the variable {varname!r}, and nobody answers: give it under vars")
+
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 - Ansible's
-        """Write down that something runs as another user, and what the tasks before this one have set without showing it."""
+        """Write down that something runs as another user, and what the tasks before this one have set without showing it.
+
+        A pause that lasts until somebody presses a key ends the run, unless a condition may skip it.
+        """
+        if task.action in _PAUSES and not task.when and not {"seconds", "minutes"} & set(task.args):
+            self._refuse(
+                f"the task {task.get_name()!r} waits for a key, and nobody presses one: give it seconds or minutes"
+            )
         if task.become:
             self._write("became", ["yes"])
         for host in [self._hosts[name] for name in self._silent if name in self._hosts]:
@@ -151,6 +162,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """Write down where something may go on though all tasks are over."""
         going = {host for host, _ in self._jobs} | self._vanished
         self._write("remote", sorted(going & self._remote))
+
+    def _refuse(self, why: str) -> NoReturn:
+        """End the run, and leave why in a file; Ansible swallows any other exception of a callback."""
+        self._write("refused", [why])
+        raise SystemExit(1)
 
     def _write(self, name: str, texts: list[str]) -> None:
         """Write a private file beside the one that secrets go to, whole or not at all."""
