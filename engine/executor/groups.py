@@ -6,6 +6,7 @@ freezer of version 1, or its counter of processes. Where none is writable there 
 
 from __future__ import annotations
 
+import glob
 import os
 import signal
 import time
@@ -107,6 +108,13 @@ def create(name: str, parents: Iterable[Path] | None = None) -> Group | None:
             return Group(path)
         Group(path).remove()
     return None
+
+
+def forget(name: str) -> None:
+    """Remove what was made for somebody who was killed before it was written down: empty, and beside what this process would make."""
+    for parent in places():
+        for path in parent.glob(f"{_PREFIX}{glob.escape(name)}-*"):
+            Group(path).remove()
 
 
 def at(path: str) -> Group | None:

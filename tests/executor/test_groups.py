@@ -95,3 +95,18 @@ def test_a_process_joins_the_group_of_another(group: Group) -> None:
 def test_where_no_group_can_be_made_there_is_none(tmp_path: Path) -> None:
     assert groups.create("x", [tmp_path / "absent", tmp_path]) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_made_and_never_written_down_is_removed_by_its_name_unless_it_is_in_use(group: Group) -> None:
+    if group.path.parent not in groups.places():
+        pytest.skip("this process is not in that hierarchy")
+    name = group.path.name.removeprefix("mendbook-").rpartition("-")[0]
+    with subprocess.Popen(["sleep", "89"], preexec_fn=group.enter) as sleeper:  # noqa: PLW1509
+        groups.forget(name)
+        assert group.path.exists()
+        sleeper.kill()
+    wait(lambda: group.empty, "an empty group")
+    groups.forget(name[:-1])
+    assert group.path.exists()
+    groups.forget(name)
+    assert not group.path.exists()
