@@ -234,7 +234,8 @@ class Fold:
             newest = np.maximum(self._anchor - 1, 0)
             level = track.pick(track.values, newest)
             self.level = np.where(np.abs(level) < WILD, level, 0.0)
-            self.origin = np.array(track.pick_times(newest))
+            # a series without samples has yet to say where it is; times that are near are told apart from anywhere near
+            self.origin = np.where(self._anchor > 0, track.pick_times(newest), track.end)
         rooms = -(-top // STRIDE) - self._base + 1
         state = kind.nothing(track.size)
         self._behind = tuple(np.empty((rooms, track.size)) for _ in state)

@@ -44,7 +44,7 @@ def _present(part: Stretches) -> Values:
 
 
 def _deviation(part: Stretches) -> Values:
-    return np.sqrt(segments.variance(part))
+    return np.sqrt(segments.running_variance(part))
 
 
 def changes(part: Stretches) -> Values:
@@ -147,7 +147,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "sum_over_time": _function(segments.summed, quick.summed),
     "count_over_time": _function(_count, quick.count),
     "stddev_over_time": _function(_deviation, quick.deviation),
-    "stdvar_over_time": _function(segments.variance, quick.variance),
+    "stdvar_over_time": _function(segments.running_variance, quick.variance),
     "last_over_time": _function(Stretches.last, quick.last, keeps_name=True),
     "first_over_time": _function(Stretches.first, quick.first, keeps_name=True, experimental=True),
     "present_over_time": _function(_present, quick.present),

@@ -6,11 +6,12 @@ samples are no numbers or so great that the order of adding decides what overflo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from engine.promql.block import Values
+from engine.promql.block import Times, Values
 from engine.promql.folds import Extreme, Line, Moments, Steps, Total, fold_of, folded
 from engine.promql.track import Tail
 from engine.promql.values import Mask
@@ -19,11 +20,10 @@ Sure = tuple[Values, Mask | None]
 """A number for each series, and for which of them it is not sure."""
 NARROW: Final = 1e-8
 """A variance that is smaller than this share of the squared distance from where it is measured has lost digits."""
-
-FLAT: Final = 1e-12
-"""A correlation whose square is smaller, likewise."""
-NEAR: Final = 1e-5
-"""Two numbers whose sum is smaller than this share of them cancel out."""
+ROUND: Final = 1e-12
+"""One that is smaller than this share of the squared mean has lost digits in Prometheus, too: the plain way says which."""
+LOST: Final = 1e6
+"""Where rounding counts so many times over, in numbers that cancel out, nine digits are not left."""
 
 TOTAL: Final = Total()
 LEAST: Final = Extreme(np.fmin)
@@ -41,13 +41,13 @@ def _fell(before: Values, after: Values) -> Values:
     return (after < before).astype(np.float64)
 
 
-def _lost(before: Values, after: Values) -> Values:
+def _left(before: Values, after: Values) -> Values:
     return np.where(after < before, before, 0.0)
 
 
 CHANGES: Final = Steps(_changed)
 RESETS: Final = Steps(_fell)
-LOST: Final = Steps(_lost)
+LEFT: Final = Steps(_left)
 
 
 def summed(tail: Tail) -> Sure:
@@ -77,7 +77,8 @@ def variance(tail: Tail) -> Sure:
     """Return the population variance of each window."""
     middle, squares = folded(tail, MOMENTS)
     found = squares / tail.lengths
-    unsure: Mask = found < NARROW * middle * middle
+    mean = middle + fold_of(tail, MOMENTS).level
+    unsure: Mask = (found < NARROW * middle * middle) | ((found < ROUND * mean * mean) & (squares != 0))
     wild = tail.track.wild(tail.low)
     if wild is not None:
         unsure |= wild
@@ -102,7 +103,7 @@ def resets(tail: Tail) -> Sure:
 
 def lost_in_resets(tail: Tail) -> Values:
     """Return what a counter had reached before each fall."""
-    return folded(tail, LOST)[0]
+    return folded(tail, LEFT)[0]
 
 
 def count(tail: Tail) -> Sure:
@@ -137,22 +138,44 @@ def time_of_last(tail: Tail) -> Sure:
 
 def slope(tail: Tail) -> Sure:
     """Return the slope per second of the least-squares line through each window."""
-    found, _, unsure = _line(tail)
-    return found, unsure
+    line = _Line.through(tail, tail.first_times())
+    return line.slope, _unsure(tail, line.lost > LOST)
 
 
 def predicted(tail: Tail, instant: int, ahead: float) -> Sure:
     """Return where the line through each window will be so many seconds after `instant` (milliseconds)."""
-    rising, (middle, level), unsure = _line(tail)
-    origin, base = (fold := fold_of(tail, LINE)).origin, fold.level
-    start, way = level + base, rising * ((instant - origin) / 1000.0 + ahead - middle)
-    found = start + way
-    return found, unsure | (np.abs(found) < NEAR * (np.abs(start) + np.abs(way)))
+    line = _Line.through(tail, np.array([instant]))
+    way = line.slope * (ahead - line.middle)
+    found = line.level + way
+    lost = np.abs(way) * line.lost + np.abs(line.level) + np.abs(line.slope) * (abs(ahead) + np.abs(line.middle))
+    return found, _unsure(tail, lost > LOST * np.abs(found))
 
 
-def _line(tail: Tail) -> tuple[Values, tuple[Values, Values], Mask]:
-    """Return the slope of each line, a point on it as its fold counts, and where that is not sure."""
-    middle, level, times, values, products = folded(tail, LINE)
-    unsure: Mask = products * products < FLAT * times * (values + tail.lengths * level * level)
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The line through each window: its slope and a point on it, in seconds since some origin.
+
+    `lost` says how many times over rounding counts in the slope, here or in sums that are taken from that origin.
+    """
+
+    slope: Values
+    middle: Values
+    level: Values
+    lost: Values
+
+    @classmethod
+    def through(cls, tail: Tail, origins: Times) -> _Line:
+        """Return the lines, in seconds since `origins` (milliseconds)."""
+        fold, count = fold_of(tail, LINE), tail.lengths
+        x, y, times, values, products = fold.over(tail)
+        middle, level = x + (fold.origin - origins) / 1000.0, y + fold.level
+        cancel = np.maximum(np.sqrt(times * (values + count * y * y)), count * np.abs(middle * level))
+        lost = cancel / np.abs(products) + count * middle * middle / times
+        constant = (values == 0) & (y == 0)
+        return cls(np.where(constant, 0.0, products / times), middle, level, np.where(constant, 0.0, lost))
+
+
+def _unsure(tail: Tail, lost: Mask) -> Mask:
+    """Return where a line is not sure: there, and where samples cannot be summed."""
     wild = tail.track.wild(tail.low)
-    return products / times, (middle, level), unsure if wild is None else unsure | wild
+    return lost if wild is None else lost | wild

@@ -11,7 +11,7 @@ from engine.promql.block import Times, Values
 from engine.promql.extended import read_extended
 from engine.promql.frame import Frame, Function, Reduction
 from engine.promql.quick import Sure, lost_in_resets, predicted, slope
-from engine.promql.segments import Stretches
+from engine.promql.segments import Stretches, summed
 from engine.promql.syntax import Call, RangeSelector, Type
 from engine.promql.track import Tail
 from engine.promql.values import Grid, Indexes
@@ -163,53 +163,34 @@ def _quick_rate(tail: Tail) -> Sure:
     return np.where(after < before, after, after - before) / seconds, None
 
 
-def regression(part: Stretches) -> tuple[Values, Values, Values]:
-    """Return, for the least-squares line through each window, its slope per second, and a point on it.
+def regression(part: Stretches, origins: Times) -> tuple[Values, Values]:
+    """Return the slope per second of the least-squares line through each window, and its value at `origins` (milliseconds).
 
-    The point is the mean time, in seconds after the window's first sample, and the mean value.
-    """
-    seconds = (part.times - np.repeat(part.times[part.begins], part.lengths)) / 1000.0
-    middle = part.total(seconds) / part.lengths
-    # a constant is a constant exactly: what rounding does to its mean is no slope
-    shifted = part.values - part.spread(part.first())
-    level = part.total(shifted) / part.lengths
-    across = seconds - part.spread(middle)
-    slope = part.total(across * (shifted - part.spread(level))) / part.total(across * across)
-    return slope, middle, level + part.first()
-
-
-def _line_of_sums(part: Stretches, origins: Times) -> tuple[Values, Values]:
-    """Return slope and value at `origins` of each line, out of plain sums.
-
-    That rounds more than `regression`, but says of windows with infinities what Prometheus says: which sums are infinite
-    decides.
+    Out of sums with compensation, taken from `origins` in the order of the samples, as Prometheus takes them: where a slope is
+    lost in rounding, or a sample is infinite, it is what remains of the same numbers. A constant is a constant exactly.
     """
     seconds = (part.times - np.repeat(origins, part.lengths)) / 1000.0
     count = part.lengths.astype(np.float64)
-    x, y, xx = part.total(seconds), part.total(part.values), part.total(seconds * seconds)
-    slope = (part.total(seconds * part.values) - x * y / count) / (xx - x * x / count)
-    constant = part.total((part.values != part.spread(part.first())).astype(np.float64)) == 0
-    return np.where(constant, np.nan, slope), np.where(constant, np.nan, y / count - slope * x / count)
+    products, squares = seconds * part.values, seconds * seconds
+    x, y, xy, xx = (summed(part.replace(each)) for each in (seconds, part.values, products, squares))
+    slope = (xy - x * y / count) / (xx - x * x / count)
+    level = y / count - slope * x / count
+    first = part.first()
+    constant = part.total((part.values != part.spread(first)).astype(np.float64)) == 0
+    nothing = np.where(np.isinf(first), np.nan, 0.0)
+    return np.where(constant, nothing, slope), np.where(constant, first + nothing, level)
 
 
 def _slope(part: Stretches) -> Values:
-    rising, _, level = regression(part)
-    if np.isfinite(level).all():
-        return rising
-    return np.where(np.isfinite(level), rising, _line_of_sums(part, part.times[part.begins])[0])
+    return regression(part, part.times[part.begins])[0]
 
 
 def _predict(frame: Frame, node: Call) -> Grid:
     ahead = frame.scalar(node.arguments[1])
 
     def reduction(part: Stretches) -> Values:
-        rising, middle, level = regression(part)
-        moment = (part.instants - part.times[part.begins]) / 1000.0 + ahead[part.columns]
-        found: Values = level + rising * (moment - middle)
-        if np.isfinite(level).all():
-            return found
-        rising, now = _line_of_sums(part, part.instants)
-        return np.where(np.isfinite(level), found, now + rising * ahead[part.columns])
+        rising, now = regression(part, part.instants)
+        return rising * ahead[part.columns] + now
 
     def quick(tail: Tail) -> Sure:
         return predicted(tail, int(frame.times[0]), float(ahead[0]))

@@ -109,15 +109,19 @@ def compensated(segments: Segments) -> tuple[Values, Values]:
     still = np.searchsorted(-lengths, -np.arange(1, int(lengths[0]) + 1), side="right").tolist()
     for place, running in enumerate(still):
         step = segments.values[begins[:running] + place]
-        before = sums[:running]
-        after = before + step
-        greater = np.abs(before) >= np.abs(step)
-        error = np.where(greater, (before - after) + step, (step - after) + before)
-        lost[:running] = np.where(np.isinf(after), 0.0, lost[:running] + error)
-        sums[:running] = after
+        _add_to(sums[:running], lost[:running], step)
     result, residue = np.empty(order.size), np.empty(order.size)
     result[order], residue[order] = sums, lost
     return result, residue
+
+
+def _add_to(sums: Values, lost: Values, step: Values) -> None:
+    """Add to running sums, and to what rounding lost of them, in place."""
+    after = sums + step
+    greater = np.abs(sums) >= np.abs(step)
+    error = np.where(greater, (sums - after) + step, (step - after) + sums)
+    lost[:] = np.where(np.isinf(after), 0.0, lost + error)
+    sums[:] = after
 
 
 def _compensated_one_by_one(segments: Segments) -> tuple[Values, Values]:
@@ -163,6 +167,27 @@ def variance(segments: Segments) -> Values:
     shifted = segments.values - segments.spread(segments.first())
     away = shifted - segments.spread(segments.total(shifted) / segments.lengths)
     return segments.total(away * away) / segments.lengths
+
+
+def running_variance(segments: Segments) -> Values:
+    """Return the population variance of each in the order of its samples, with a mean that runs (Welford 1962), compensated.
+
+    What rounding leaves of it where the samples are large and lie close together is then what Prometheus says, too.
+    """
+    size = segments.begins.size
+    order = np.argsort(-segments.lengths, kind="stable")
+    begins, lengths = segments.begins[order], segments.lengths[order]
+    mean, mean_lost, squares, squares_lost = (np.zeros(size) for _ in range(4))
+    longest = int(lengths[0]) if size else 0
+    still = np.searchsorted(-lengths, -np.arange(1, longest + 1), side="right").tolist()
+    for place, running in enumerate(still):
+        step = segments.values[begins[:running] + place]
+        away = step - (mean[:running] + mean_lost[:running])
+        _add_to(mean[:running], mean_lost[:running], away / (place + 1))
+        _add_to(squares[:running], squares_lost[:running], away * (step - (mean[:running] + mean_lost[:running])))
+    result = np.empty(size)
+    result[order] = (squares + squares_lost) / lengths
+    return result
 
 
 def ascending(segments: Segments) -> Segments:

@@ -22,7 +22,7 @@ WIDEST: Final = 3
 """A table may have so many times as many places as there are samples."""
 FAR: Final = np.iinfo(np.int64).max
 """The time at a place that holds no sample."""
-WILD: Final = 1e250
+WILD: Final = 1e150
 """Sums and squares of smaller numbers than this do not overflow, however many there are."""
 TILE: Final = 64
 

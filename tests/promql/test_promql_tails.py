@@ -152,3 +152,40 @@ def test_a_tick_reads_and_adds_only_what_is_new(tmp_path: Path, monkeypatch: pyt
             keeping.answer(queries, NOW / 1000 + 15 * (tick + 1))
         assert spans == [600_000] + [15_000] * 9
         assert len(added) <= 40 + 9 * (1 + STRIDE)
+
+
+def test_a_series_that_was_over_when_first_asked_has_the_slope_of_what_it_begins_with_again(tmp_path: Path) -> None:
+    queries = (Query("deriv(x[1m])"), Query("predict_linear(x[1m], 60)"), Query("stddev_over_time(x[1m])"))
+    with SampleStore(tmp_path) as store:
+        keeping, now = EmbeddedEvaluator(store, fresh=FRESH / 1000), NOW / 1000
+        store.append(Batch(now - 2, HOSTS[2:], (1.0, 2.0)))
+        store.append(Batch(now - 1, HOSTS, (STALE, STALE, 1.0, 2.0)))
+        check(keeping.answer(queries, now), store, NOW)
+        for second in range(1, 8):
+            store.append(Batch(now + second, HOSTS, (7.0, 5e9 + second, 3.0 * second, 2.0)))
+            check(keeping.answer(queries, now + second), store, NOW + 1000 * second)
+
+
+def test_numbers_whose_squares_overflow_spread_as_they_do_alone() -> None:
+    memory, queries = (
+        Memory(),
+        tuple(
+            Query(f"{name}(x[{reach}s])")
+            for name in ("stdvar_over_time", "stddev_over_time", "deriv")
+            for reach in (30, 61, 300)
+        ),
+    )
+    for host, (old, new) in zip(HOSTS, ((0.0, 1e200), (1e200, 0.0), (-1e240, 1e240), (1e160, 1e160)), strict=True):
+        memory.add(host, [(NOW - 15_000 * tick, new if tick < 4 else old) for tick in range(15, -1, -1)])
+    check(Plan(queries).answers(memory, NOW, FRESH).values(), memory, NOW)
+    with tempfile.TemporaryDirectory() as folder, SampleStore(Path(folder)) as store:
+        keeping = EmbeddedEvaluator(store, fresh=FRESH / 1000)
+        for tick in range(-10, 10):
+            store.append(
+                Batch(
+                    NOW / 1000 + 15 * tick,
+                    HOSTS,
+                    (0.0, 1e200, -1e240, 1e160) if tick < 0 else (1e200, 0.0, 1e240, 1e160),
+                )
+            )
+            check(keeping.answer(queries, NOW / 1000 + 15 * tick), store, NOW + 15_000 * tick)
