@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from itertools import product
+from collections.abc import Iterator
+from itertools import groupby, product
 
 from promql_memory import Memory
 
-from engine.model.labels import Labels
+from engine.model.labels import Batch, Labels
 from engine.promql import STALE
 
 SPAN = 50 * 60
@@ -37,6 +38,8 @@ def random_memory(seed: int, begin: int) -> Memory:
         histogram(memory, dice, begin, host)
     memory.add(Labels({"__name__": "limit", "mode": "x"}), steady(dice, begin, (7.25,)))
     memory.add(Labels({"__name__": "ended", "host": "a"}), [(begin + 1000, 5.0), (begin + 61_000, STALE)])
+    for place, level in enumerate((8e9, 1.79e9 + 0.1, 1e15, 3e-5, 7.3)):
+        memory.add(Labels({"__name__": "level", "host": HOSTS[place % 3], "of": f"{place}"}), near(dice, begin, level))
     odd = enumerate((1.0, 2.0, math.nan, 4.0, 5.0, 6.0, 7.0))  # the same for every seed
     memory.add(Labels({"__name__": "odd"}), [(begin + 30_000 * place, value) for place, value in odd])
     return memory
@@ -78,6 +81,15 @@ def steady(dice: random.Random, begin: int, values: tuple[float, ...]) -> list[t
     return [(time, dice.choice(values)) for time in ticks(dice, begin)]
 
 
+def near(dice: random.Random, begin: int, level: float) -> list[tuple[int, float]]:
+    """Return samples that lie close together, for their size, now and then for good."""
+    samples, value = [], level
+    for place, time in enumerate(ticks(dice, begin)):
+        value += dice.choice((1e-9, 1e-7, 1e-5)) * dice.randint(-3, 4) * level * (place // 20 % 3 > 0)
+        samples.append((time, value))
+    return samples
+
+
 def histogram(memory: Memory, dice: random.Random, begin: int, host: str) -> None:
     """Add the buckets of one histogram; now and then one is a moment ahead of the others."""
     bounds = ("0.1", "0.5", "1", "2.5", "+Inf")
@@ -93,3 +105,11 @@ def histogram(memory: Memory, dice: random.Random, begin: int, host: str) -> Non
             rows[bound].append((time, counts[bucket] + (dice.random() < 0.02)))
     for bound, samples in rows.items():
         memory.add(Labels({"__name__": "h_bucket", "host": host, "le": bound}), samples)
+
+
+def batches(memory: Memory) -> Iterator[Batch]:
+    """Yield the samples as they come: those of one moment together, in the order of the moments."""
+    samples = [(at, labels, value) for labels, series in memory.series.items() for at, value in series.items()]
+    for at, group in groupby(sorted(samples, key=lambda sample: sample[0]), key=lambda sample: sample[0]):
+        _, series, values = zip(*group, strict=True)
+        yield Batch(at / 1000, series, values)

@@ -1,148 +1,42 @@
 """The evaluator beside the real Prometheus: the same samples, thousands of random questions, the same answers.
 
 `pytest -m lab tests/promql/test_differential.py` takes about a minute; MENDBOOK_DIFFERENTIAL is the number of questions of
-either kind (3,000 unless told), MENDBOOK_DIFFERENTIAL_SEED chooses other series and other questions.
+either kind (3,000 unless told), MENDBOOK_DIFFERENTIAL_SEED chooses other series and other questions. As many again are asked
+as rules are: many planned together, at consecutive ticks, from windows that are kept.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import re
 import subprocess
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from promql_beside import BEGIN, DEFAULT_STEP, KNOWN, Known, Told, answered, compare, difference, ours, theirs
 from promql_corners import ORDERED, add_corners, corners
 from promql_memory import Memory
-from promql_questions import questions
-from promql_random import SPAN, random_memory
+from promql_questions import every_range, over_ranges, questions
+from promql_random import SPAN, batches, random_memory
 
 from engine.model.labels import Labels
-from engine.promql import EvaluationError, Matrix, ParseError, Scalar, Text, Vector, evaluate, evaluate_range, parse
-from engine.promql.syntax import Expression, Selector, Subquery, children
+from engine.model.truth import Query
+from engine.promql import Vector, evaluate, parse, plan, track
+from engine.samples import recent
+from engine.samples.evaluator import EmbeddedEvaluator
+from engine.samples.store import SampleStore
 from tests.lab_tools.prometheus_server import PrometheusServer, find_prometheus
 
 pytestmark = pytest.mark.lab
 
 QUESTIONS = int(os.environ.get("MENDBOOK_DIFFERENTIAL", "3000"))
 SEED = int(os.environ.get("MENDBOOK_DIFFERENTIAL_SEED", "1"))
-BEGIN = 1_790_000_000_000 + 7_000
-RELATIVE = 1e-9
-FLOOR = 1e-9
-"""So far from zero may a sum be that ought to be zero."""
-DEFAULT_STEP = 1000
-"""The server's evaluation interval, which is the step of a subquery that names none."""
-
-Answer = dict[Labels, dict[int, float]] | str
-
-
-@dataclass(frozen=True)
-class Known:
-    """A difference that is meant: why, a question that shows it (at BEGIN + 2 min), and how to tell it in others."""
-
-    reason: str
-    example: str
-    shows: Callable[[str, Answer, Answer], bool] = lambda *_: False
-
-
-def refuses_matches(_: str, mine: Answer, other: Answer) -> bool:
-    return isinstance(mine, str) and "multiple matches" in mine and not isinstance(other, str)
-
-
-def shifts_timestamp(text: str, *_: Answer) -> bool:
-    return re.search(r"timestamp\([^()]*@ ?(start\(\)|end\(\)|[\d.]+) offset", text) is not None
-
-
-def pins_thrice(text: str, *_: Answer) -> bool:
-    """Return whether a pinned selector stands in a pinned subquery in a pinned subquery."""
-
-    def depth(node: Expression, pinned: int) -> int:
-        here = pinned + (isinstance(node, Selector | Subquery) and node.at is not None)
-        return max((depth(child, here) for child in children(node)), default=here)
-
-    return depth(parse(text), 0) > 2
-
-
-def in_first_bucket(text: str, mine: Answer, other: Answer) -> bool:
-    """Return whether all that differs is a fraction that has an end in the first bucket, which 3.5 does not know."""
-    if "histogram_fraction" not in text or isinstance(mine, str) or isinstance(other, str):
-        return False
-    pairs = [
-        (mine[labels].get(at), value)
-        for labels, samples in other.items()
-        for at, value in samples.items()
-        if labels in mine
-    ]
-    return all(math.isnan(value) or (own is not None and same(own, value, RELATIVE)) for own, value in pairs)
-
-
-def chooses_nothing(text: str, mine: Answer, _: Answer) -> bool:
-    said = isinstance(mine, str) and ("Parameter value is NaN" in mine or "the number is out of range" in mine)
-    return said and re.search("topk|bottomk|limitk", text) is not None
-
-
-def rounds_spread(text: str, mine: Answer, other: Answer) -> bool:
-    spread = re.search("stddev|stdvar|deriv|predict_linear", text) is not None
-    return spread and difference(mine, other, relative=1e-6) is None
-
-
-KNOWN = (
-    Known(
-        "the calendar has no place for NaN and the infinities; Prometheus converts them as the processor happens to",
-        "month(vector(NaN))",
-    ),
-    Known(
-        "mad_over_time of a NaN is NaN since Prometheus 3.9 or so; 3.5 takes it for the least value",
-        "mad_over_time(odd[2m])",
-    ),
-    Known(
-        "a comparison refuses several partners whether or not they pass it, as newer Prometheus does; 3.5 looks at those that do",
-        "(odd or label_replace(odd, 'a', '1', '', '')) == on () vector(-7)",
-        refuses_matches,
-    ),
-    Known(
-        "timestamp() over a selector with @ forgets its offset in Prometheus (the offset takes the place that @ needs)",
-        f"timestamp(odd @ {BEGIN / 1000 + 60} offset -1m)",
-        shifts_timestamp,
-    ),
-    Known(
-        "a pinned selector in a pinned subquery in a pinned subquery: Prometheus selects beside the data and finds nothing",
-        "count_over_time((last_over_time((odd @ end())[7m30s:30s] @ end()))[7m30s:30s] @ end())",
-        pins_thrice,
-    ),
-    Known(
-        "an end of histogram_fraction in the first bucket gives NaN in 3.5, and what newer Prometheus says here",
-        "histogram_fraction(0, 0.5, falling_bucket)",
-        in_first_bucket,
-    ),
-    Known(
-        "topk and its kin refuse a number that is none also where there is nothing to choose from, as newer Prometheus does",
-        "topk(NaN, missing)",
-        chooses_nothing,
-    ),
-    Known(
-        "the spread and the slope of large numbers that lie close together: Prometheus keeps running sums, which round more",
-        "stddev(vector(1.79e9 + 0.1) or label_replace(vector(1.79e9 + 3.3), 'a', '1', '', '')"
-        " or label_replace(vector(1.79e9 + 4.7), 'a', '2', '', ''))",
-        rounds_spread,
-    ),
-)
-
-
-@dataclass
-class Told:
-    """What became of the comparisons, for the last line of the run."""
-
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +46,17 @@ def memory() -> Memory:
     return memory
 
 
-@pytest.fixture(scope="module")
-def server(memory: Memory) -> Iterator[PrometheusServer]:
+def started() -> PrometheusServer:
+    """Return a server without samples; skip where there is none to be had."""
     try:
-        binary = find_prometheus()
+        return PrometheusServer(find_prometheus())
     except (OSError, subprocess.CalledProcessError) as wrong:
         pytest.skip(f"Prometheus 3 cannot be had ({wrong}): put its path into PROMETHEUS, or see get_prometheus.sh")
-    with PrometheusServer(binary) as running:
+
+
+@pytest.fixture(scope="module")
+def server(memory: Memory) -> Iterator[PrometheusServer]:
+    with started() as running:
         for labels, samples in memory.series.items():
             times, values = zip(*sorted(samples.items()), strict=True)
             running.write((labels,), times, np.array([values]))
@@ -172,92 +70,6 @@ def told(request: pytest.FixtureRequest) -> Iterator[Told]:
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         told = ", ".join(f"{count} {what}" for what, count in result.counts.items())
         print(f"\nbeside Prometheus: {told}")
-
-
-def theirs(server: PrometheusServer, text: str, start: int, end: int, step: int) -> Answer:
-    """Return what Prometheus says; "error" where it refuses."""
-    if step:
-        found = server.query("/api/v1/query_range", query=text, start=start / 1000, end=end / 1000, step=step / 1000)
-    else:
-        found = server.query("/api/v1/query", query=text, time=start / 1000)
-    if found["status"] != "success":
-        return f"error: {found['error']}"
-    kind, result = found["data"]["resultType"], found["data"]["result"]
-    if kind == "string":
-        return str(result[1])
-    if kind == "scalar":
-        return {Labels(): points([result])}
-    return {Labels(row["metric"]): points(row.get("values") or [row["value"]]) for row in result}
-
-
-def points(rows: list[Any]) -> dict[int, float]:
-    return {round(float(at) * 1000): float(value) for at, value in rows}
-
-
-def ours(memory: Memory, text: str, start: int, end: int, step: int) -> Answer:
-    """Return what the evaluator says; "error" where it refuses."""
-    try:
-        tree = parse(text)
-        if step:
-            result = evaluate_range(tree, memory, start, end, step, default_step=DEFAULT_STEP)
-        else:
-            result = evaluate(tree, memory, start, default_step=DEFAULT_STEP)
-    except (ParseError, EvaluationError) as wrong:
-        return f"error: {wrong}"
-    match result:
-        case Text(value=value):
-            return value
-        case Scalar(value=value):
-            return {Labels(): {start: value}}
-        case Vector(series=series, values=values):
-            return {labels: {start: value} for labels, value in zip(series, values.tolist(), strict=True)}
-        case Matrix(series=rows):
-            return {row.labels: dict(zip(row.times.tolist(), row.values.tolist(), strict=True)) for row in rows}
-
-
-def difference(mine: Answer, other: Answer, relative: float = RELATIVE) -> str | None:
-    """Return in words where two answers differ; None where they do not (errors may say it in other words)."""
-    if isinstance(mine, str) or isinstance(other, str):
-        both = (
-            isinstance(mine, str) and isinstance(other, str) and mine.startswith("error:") == other.startswith("error:")
-        )
-        return (
-            None if both and (mine == other or other.startswith("error:")) else f"{summary(mine)} for {summary(other)}"
-        )
-    if mine.keys() != other.keys():
-        return f"series {sorted(map(str, mine))} for {sorted(map(str, other))}"
-    for labels, samples in other.items():
-        if mine[labels].keys() != samples.keys():
-            return f"{labels}: samples at {sorted(mine[labels])} for {sorted(samples)}"
-        for at, value in samples.items():
-            if not same(mine[labels][at], value, relative):
-                return f"{labels} at {at}: {mine[labels][at]!r} for {value!r}"
-    return None
-
-
-def summary(answer: Answer) -> str:
-    return answer if isinstance(answer, str) else f"{len(answer)} series"
-
-
-def same(mine: float, other: float, relative: float) -> bool:
-    if math.isnan(mine) or math.isnan(other):
-        return math.isnan(mine) and math.isnan(other)
-    return mine == other or math.isclose(mine, other, rel_tol=relative, abs_tol=FLOOR)
-
-
-def compare(memory: Memory, server: PrometheusServer, told: Told, question: tuple[str, int, int, int]) -> None:
-    """Ask both; raise AssertionError where they differ in a way that is not known."""
-    text, start, end, step = question
-    mine, other = ours(memory, text, start, end, step), theirs(server, text, start, end, step)
-    told.counts[
-        "errors" if isinstance(other, str) and other.startswith("error:") else "answers" if other else "empty"
-    ] += 1
-    found = difference(mine, other)
-    if found is None:
-        return
-    known = [known.reason for known in KNOWN if known.shows(text, mine, other)]
-    assert known, f"{text}\n    at {start}, to {end}, step {step}: {found}"
-    told.counts[f"known: {known[0]}"] += 1
 
 
 MOMENTS = st.sampled_from(range(BEGIN - 60_000, BEGIN + SPAN * 1000 + 200_000, 12_345))
@@ -292,6 +104,70 @@ def test_a_range_query_says_what_prometheus_says(
     memory: Memory, server: PrometheusServer, told: Told, text: str, start: int, step: int, steps: int, rest: int
 ) -> None:
     compare(memory, server, told, (text, start, start + steps * step + rest, step))
+
+
+@pytest.fixture(scope="module")
+def every_range_is_tracked() -> Iterator[None]:
+    """Have few series, and such as were collected at times of their own, go the way of large fleets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(track, "FEW", 1)
+        patch.setattr(track, "WIDEST", 1_000_000)
+        patch.setattr(recent, "LEAST", 1)
+        patch.setattr(plan, "DEFAULT_STEP", DEFAULT_STEP)
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SampleStore]:
+    with SampleStore(tmp_path_factory.mktemp("samples")) as store:
+        for batch in batches(memory):
+            store.append(batch)
+        yield store
+
+
+def together(
+    evaluator: EmbeddedEvaluator, server: PrometheusServer, told: Told, texts: Iterable[str], at: int
+) -> list[str]:
+    """Ask all at once, as the rules of a tick are asked, and Prometheus one by one; return what differs."""
+    differ = []
+    for answer in evaluator.answer(tuple(map(Query, texts)), at / 1000):
+        text = answer.query.expr
+        other = theirs(server, text, at, at, 0)
+        if not isinstance(other, str) or other.startswith("error:"):  # a string says nothing about an instant
+            found = told.judge(text, answered(answer, at), other)
+            differ += [f"{text}\n    at {at}: {found}"] if found else []
+    return differ
+
+
+@seed(SEED)
+@settings(COMPARING, max_examples=max(QUESTIONS // 60, 1), phases=(Phase.generate,))
+@given(
+    texts=st.lists(st.one_of(questions(BEGIN), over_ranges(BEGIN)), min_size=15, max_size=40, unique=True),
+    start=MOMENTS,
+    steps=st.lists(st.sampled_from((15_000, 15_000, 15_000, 1_000, 7_123, 45_000, 310_000)), max_size=5),
+)
+@pytest.mark.usefixtures("every_range_is_tracked")
+def test_rules_planned_together_say_at_every_tick_what_prometheus_says(
+    store: SampleStore, server: PrometheusServer, told: Told, texts: list[str], start: int, steps: list[int]
+) -> None:
+    keeping = EmbeddedEvaluator(store, fresh=60)
+    for at in accumulate(steps, initial=start):
+        differ = together(keeping, server, told, texts, at)
+        assert not differ, "\n".join(differ)
+
+
+@pytest.mark.usefixtures("every_range_is_tracked")
+def test_ticks_beside_samples_that_come_say_what_prometheus_says(tmp_path: Path, told: Told) -> None:
+    memory, texts = random_memory(SEED + 1, BEGIN), tuple(every_range())
+    with SampleStore(tmp_path) as store, started() as server:
+        keeping, coming = EmbeddedEvaluator(store, fresh=60), deque(batches(memory))
+        for at in range(BEGIN + 7_000, BEGIN + SPAN * 1000, 45_000):
+            while coming and coming[0].time * 1000 <= at:
+                batch = coming.popleft()
+                store.append(batch)
+                server.write(batch.series, (round(batch.time * 1000),), np.array(batch.values)[:, np.newaxis])
+            differ = together(keeping, server, told, texts, at)
+            assert not differ, "\n".join(differ)
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.example)
