@@ -32,7 +32,7 @@ also when the proposal expired or was denied (21). All other guards hold as ever
 @click.command(epilog=EPILOG)
 @click.argument("incident_id", metavar="INCIDENT")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it goes into the record.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal it never does.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the outcome.")
 @click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait for it.")
 def command(*, incident_id: str, reason: str, yes: bool, wait: bool, timeout: float) -> int:

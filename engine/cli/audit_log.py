@@ -50,7 +50,7 @@ def command() -> None:
 @output_option
 def list_(since: float | None, host: str | None, incident: str | None, limit: int, output: str) -> None:
     """List the newest entries."""
-    with opened() as app:
+    with opened(looking=True) as app:
         history = app.history
         found = history.incident(incident) if incident else None
         if incident and found is None:
@@ -73,7 +73,7 @@ def verify(expect: str | None, file: str | None, output: str) -> None:
     if file is not None:
         found = in_file(file, noted)
     else:
-        with opened() as app:
+        with opened(looking=True) as app:
             found = app.history.verify(noted)
     report(found, output)
 
@@ -83,7 +83,7 @@ def verify(expect: str | None, file: str | None, output: str) -> None:
 @click.option("-o", "--output", "file", type=click.Path(dir_okay=False), help="Write into this file, not to stdout.")
 def export(since: float | None, file: str | None) -> None:
     """Write the entries as lines of JSON, which can be verified alone."""
-    with opened() as app:
+    with opened(looking=True) as app:
         lines = app.history.export(since)
         if file in (None, "-"):
             for each in lines:

@@ -24,7 +24,7 @@ the fault is measured to be over.
 @click.command(epilog=EPILOG)
 @click.argument("incident_id", metavar="INCIDENT")
 @click.option("--reason", metavar="TEXT", default="", help="Why; it goes into the record.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal it never does.")
 def command(incident_id: str, reason: str, *, yes: bool) -> int:
     """Deny what an incident proposes, and leave it to a human."""
     from engine.cli.approve import ask_for

@@ -100,7 +100,7 @@ def outcome(app: App, results: list[dict[str, Any]]) -> int | None:
     for result in results:
         if "refused" in result:
             for sentence in result["refused"]:
-                note(clean(f"refused: {result.get('target', '')} {sentence}"))
+                note(clean(f"refused: {f'{where}: ' if (where := result.get('target')) else ''}{sentence}"))
             codes.append(Exit.DENIED if TOO_LATE & set(result.get("codes", ())) else Exit.REFUSED)
             continue
         if "held" in result:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.cli.output import ago, moment
-from engine.cli.project import hosts, runbooks
+from engine.cli.project import hosts, outdated, runbooks
 from engine.cli.words import counted
 from engine.config.errors import Problem, errors
 from engine.config.inventory import InventoryError
@@ -270,10 +270,12 @@ def engine(app: App, last_tick: float | None) -> Check:
         said = f"the last tick is {ago(last_tick - now)} in the future"
         return fail("clock", said, "set the clock; what was recorded meanwhile has times to come")
     if holder is None:
-        return ok("engine", f"none runs; last tick {moment(last_tick)}")
+        return ok("engine", f"none runs; {f'last tick {moment(last_tick)}' if last_tick else 'no tick yet'}")
     newest = max(last_tick or 0.0, holder.since)
     if now - newest > max(LATE * interval, 30.0):
         return fail("engine", f"{holder} has not ticked for {ago(now - newest)}", "look at its log, and start it again")
+    if old := outdated(app, holder.since):
+        return warn("engine", f"{holder}; {old}", "`mendbook lint`, then start it again: what runs goes on meanwhile")
     return ok("engine", f"{holder}; it ticks every {interval:g}s")
 
 
@@ -290,7 +292,7 @@ def starts(settings: Settings) -> Check:
     said = f"{found.warm} of {found.warm + cold} runs began warm"
     if cold:
         reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(found.cold.items()))
-        said += f"; cold were {reasons}; the last, {found.last}"
+        said += f", {cold} cold ({reasons}); why the last one was: {found.last}"
     if found.last.startswith((Reason.UNFIT, Reason.GONE)):
         return warn(name, said, f"its log is {settings.executions / '.warm' / 'log'}")
     return ok(name, said)

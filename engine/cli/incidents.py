@@ -46,7 +46,7 @@ def command() -> None:
 @output_option
 def list_(state: str | None, target: str | None, since: float | None, limit: int, output: str) -> None:
     """List incidents, the newest last."""
-    with opened() as app:
+    with opened(looking=True) as app:
         from engine.model.incident import IncidentState
 
         exact = None if state in (None, "live") else IncidentState(state or "")
@@ -102,7 +102,7 @@ def seen_by(incident: Incident, seen: Mapping[str, float]) -> str:
 @output_option
 def show_(incident_id: str, output: str) -> None:
     """Show everything that is known of one incident."""
-    with opened() as app:
+    with opened(looking=True) as app:
         incident = find(app, incident_id)
         if output == "table":
             tell(app, incident)

@@ -51,7 +51,8 @@ def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: s
         loaded = load(settings, inventory, files)
         found = [*problems, *odd, *loaded.problems]
         found += checks.unmatched_patterns(loaded.runbooks, settings, inventory)
-        found += against_samples(loaded, settings)
+        if not errors(problems):  # else runbooks lack the params that the settings give them
+            found += against_samples(loaded, settings)
         found += against_server(loaded, settings)
         if syntax_check:
             note("asking Ansible about every playbook …")

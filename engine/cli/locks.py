@@ -53,7 +53,7 @@ def command() -> None:
 @output_option
 def list_(output: str) -> None:
     """List the locks."""
-    with opened() as app:
+    with opened(looking=True) as app:
         show(held(app.record.standing(time.time())), columns(), output, empty="no host is locked")
 
 

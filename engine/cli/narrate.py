@@ -96,12 +96,12 @@ class Narrator:
                     self.more(f"· also looked at: {other['resource']} of {other['node']} (score {other['score']})")
             case "decision":
                 verdicts = mappings(entry.data.get("verdicts"))
-                allowed = [f"✓ {each['guard']}: {each['sentence']}" for each in verdicts if each["allowed"]]
-                if allowed:
-                    self.more("  ".join(allowed))
+                allowed = [str(each["guard"]) for each in verdicts if each["allowed"]]  # `why` has their sentences
                 for each in verdicts:
                     if not each["allowed"]:
                         self.more(f"✗ {each['guard']}: {each['sentence']}", "red")
+                if allowed:
+                    self.more(f"✓ {', '.join(allowed)}")
 
     def event(self, execution: Execution, event: TaskEvent) -> None:
         """Print a task as it runs."""

@@ -44,7 +44,7 @@ class Output(click.ParamType):  # type: ignore[type-arg]  # it says its type onl
 
 @click.command(epilog=EPILOG)
 @click.option("--wait", type=float, default=1.0, show_default=True, help="Seconds between its two collections.")
-@click.option("--detailed-exitcode", is_flag=True, help="2 when something would be run.")
+@click.option("--detailed-exitcode", is_flag=True, help="2 when something would be run, or is in the file.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write what would be run to this file.")
 @click.option(
     "--max-age",
@@ -75,9 +75,8 @@ def command(*, wait: float, detailed_exitcode: bool, out: Path | None, max_age: 
         out, output = Path(output), "table"
     with opened() as app:
         look, _ = glance(app, wait)
-        if out is not None:
-            keep(app, look, out, max_age)
-    runs = [change for change in look.changes if isinstance(change.decision, Run)]
+        kept = keep(app, look, out, max_age) if out is not None else 0
+    runs = kept or sum(isinstance(change.decision, Run) for change in look.changes)
     if output == "table":
         tell(look)
         note("Nothing was done. `mendbook watch` acts; `mendbook run` is your hand.")
@@ -86,8 +85,8 @@ def command(*, wait: float, detailed_exitcode: bool, out: Path | None, max_age: 
     return Exit.FAULTS if runs and detailed_exitcode else Exit.OK
 
 
-def keep(app: App, look: Look, path: Path, max_age: float | None) -> None:
-    """Write what would be run to a file."""
+def keep(app: App, look: Look, path: Path, max_age: float | None) -> int:
+    """Write what would be run to a file; return how much that is."""
     from engine.cli.asking import operator
     from engine.cli.plans import LONGEST, write_plan
     from engine.cli.words import counted
@@ -101,6 +100,7 @@ def keep(app: App, look: Look, path: Path, max_age: float | None) -> None:
     except OSError as error:
         raise Failure(f"{path}: {error.strerror or error}") from error
     note(f"wrote {counted(len(found), 'run')} to {path}: `mendbook run --plan {path}` within {ago(age)}")
+    return len(found)
 
 
 def tell(look: Look) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from engine.app import App
     from engine.config.inventory import Inventory
     from engine.config.runbooks import Loaded
+    from engine.config.settings import Settings
 
 EXPECTED = {
     ("engine.config.errors", "ConfigError"): Exit.ERROR,
@@ -33,18 +35,45 @@ EXPECTED = {
 
 
 @contextmanager
-def opened(trouble: Callable[[str], None] = note) -> Iterator[App]:
-    """Give the project that the working directory lies in, and close it; what is expected to go wrong is a Failure."""
+def opened(trouble: Callable[[str], None] = note, *, looking: bool = False) -> Iterator[App]:
+    """Give the project that the working directory lies in, and close it; what is expected to go wrong is a Failure.
+
+    Who is only `looking` at the record may do so while the settings are wrong.
+    """
     start = here()
     with expected():
         from engine.app import App
         from engine.cli.logs import configure
 
         configure()
-        with App.open(start, trouble=trouble) as app:
+        with App(forgiven(start), trouble=trouble) if looking else App.open(start, trouble=trouble) as app:
             if app.settings.file is None:
                 note(f"no mendbook.yml in {start} or above: defaults hold, the record is {app.settings.record_place}")
             yield app
+
+
+def forgiven(start: Path) -> Settings:
+    """Return the settings; when they are wrong, what of them says where the record is, which is enough to look and to stop.
+
+    Raises ConfigError where not even that can be read, and none is where it would be without a word.
+    """
+    from engine.config.errors import ConfigError, errors
+    from engine.config.settings import find_settings, read_settings
+
+    settings, problems = read_settings(find_settings(start), start)
+    if not errors(problems):
+        return settings
+    if settings.document.root is None and settings.database is None and not settings.record.exists():
+        raise ConfigError(problems)
+    state, record = settings.document.data.get("state"), settings.document.data.get("record")
+    url = record.get("url") if isinstance(record, Mapping) else None
+    settings = dataclasses.replace(
+        settings,
+        state=settings.root / Path(state).expanduser() if isinstance(state, str) else settings.state,
+        database=settings.database or (url if isinstance(url, str) else None),
+    )
+    note(f"mendbook.yml is wrong, `mendbook lint` says how; the record is {settings.record_place}")
+    return settings
 
 
 def hosts(app: App) -> Inventory:
@@ -59,6 +88,23 @@ def runbooks(app: App, inventory: Inventory) -> Loaded:
     from engine.config.runbooks import load_runbooks
 
     return load_runbooks(app.settings.runbooks, fleet=inventory.fleet, settings=app.settings)
+
+
+def outdated(app: App, since: float | None) -> str:
+    """Say that the settings were written after the engine that began at `since`; "" when it goes by them as they stand.
+
+    Runbooks, playbooks and the inventory are read again while it runs; the settings are not.
+    """
+    file = app.settings.file
+    try:
+        changed = file is not None and since is not None and file.stat().st_mtime > since
+    except OSError:  # gone meanwhile: the next start says so
+        return ""
+    return (
+        f"{file.name} changed since the engine began, which goes by the old one until its restart"
+        if file and changed
+        else ""
+    )
 
 
 def here() -> Path:

@@ -39,7 +39,7 @@ Examples:
     "-e", "extra", multiple=True, metavar="KEY=VALUE", help="An extra variable for the playbooks; never templated."
 )
 @click.option("--reason", default="", help="Why; it stands in the record.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; without a terminal it never does.")
 @click.option("--timeout", type=float, default=3600.0, show_default=True, help="Seconds to wait for the outcome.")
 def command(
     *,

@@ -46,7 +46,7 @@ def command() -> None:
 @output_option
 def list_(target: str | None, runbook: str | None, since: float | None, limit: int, output: str) -> None:
     """List executions, the newest last."""
-    with opened() as app:
+    with opened(looking=True) as app:
         from engine.cli.status import execution_columns
 
         found = app.history.executions(since=since, target=target, runbook=runbook, limit=limit)
@@ -59,7 +59,7 @@ def list_(target: str | None, runbook: str | None, since: float | None, limit: i
 @output_option
 def show_(execution_id: str, output: str) -> None:
     """Show an execution, frozen as it was ordered, and the tasks of its playbooks."""
-    with opened() as app:
+    with opened(looking=True) as app:
         execution = find(app, execution_id)
         events = tuple(events_of(app, execution))
         if output != "table":
@@ -78,7 +78,7 @@ def show_(execution_id: str, output: str) -> None:
               help="How events are printed.")  # fmt: skip
 def logs(execution_id: str, follow: bool, output: str) -> None:
     """Print what an execution's playbooks say, as they say it."""
-    with opened() as app:
+    with opened(looking=True) as app:
         execution = find(app, execution_id)
         number = 0
         for event in events_of(app, execution, follow=follow):
@@ -96,7 +96,7 @@ def logs(execution_id: str, follow: bool, output: str) -> None:
 @click.option("--reason", metavar="TEXT", required=True, help="Why; it goes into the record.")
 def cancel(execution_id: str, reason: str) -> None:
     """End every process of an execution, and return when none is left."""
-    with opened() as app:
+    with opened(looking=True) as app:
         execution = find(app, execution_id)
         if not execution.state.active:
             raise Failure(f"{execution.id} has ended already: {execution.state}", Exit.REFUSED)

@@ -42,7 +42,7 @@ def command() -> None:
 @output_option
 def list_(output: str) -> None:
     """List the silences."""
-    with opened() as app:
+    with opened(looking=True) as app:
         show(app.record.standing(time.time()).silences, columns(), output, empty="nothing is silenced")
 
 
@@ -64,6 +64,7 @@ def add(selector: str, length: float, reason: str) -> None:
         standing = app.record.standing(now)
         firing = [each for each in standing.alerts if each.state is not AlertState.RESOLVED]
         count = sum(covers(selector, each) for each in firing)
+        remark(app, selector)
     note(
         line(
             f"silenced {selector} until {moment(silence.until)} as {silence.id}; it covers {count} of {len(firing)} alerts now"
@@ -81,6 +82,24 @@ def expire(silence_id: str, reason: str) -> None:
         if not app.desk.unsilence(silence.id, operator(), clean(reason)):
             raise Failure(clean(f"{silence.id} had run out already"))
         note(line(f"{silence.selector} starts things again"))
+
+
+def remark(app: App, selector: str) -> None:
+    """Say when no runbook has an alert of the name that a selector asks for: it would silence nothing."""
+    from engine.cli.project import hosts, runbooks
+    from engine.config.inventory import InventoryError
+    from engine.core.silences import matchers
+    from engine.promql import MatchOperator
+
+    asked = [each.value for each in matchers(selector)
+             if each.name == "alertname" and each.operator is MatchOperator.EQUAL]  # fmt: skip
+    try:
+        known = {each.trigger.alert for each in runbooks(app, hosts(app)).runbooks} if asked else set()
+    except InventoryError:  # then nothing can be said of names
+        return
+    for name in asked:
+        if known and name not in known:
+            note(str(unknown("alert", name, known).message))
 
 
 def find(app: App, prefix: str) -> Silence:

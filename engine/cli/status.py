@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.output import Column, ago, clean, emit, note, output_option, show
-from engine.cli.project import opened
+from engine.cli.project import opened, outdated
 from engine.cli.words import age, because, lasting, line, share, when
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Engine:
 @output_option
 def command(days: int, output: str) -> None:
     """Show open incidents, what runs, locks, pauses and the score so far."""
-    with opened() as app:
+    with opened(looking=True) as app:
         now = time.time()
         standing = app.record.standing(now)
         engine = engine_of(app, standing)
@@ -78,7 +78,10 @@ def command(days: int, output: str) -> None:
             )
             return
         tell_engine(engine)
+        if old := outdated(app, engine.since):
+            click.secho(f"settings   {line(old)}", fg="yellow")
         tell_standing(standing, live)
+        tell_proposals(live, now)
         tell_score(recurring, succeeded, days)
 
 
@@ -120,6 +123,13 @@ def tell_standing(standing: Standing, live: Sequence[Incident]) -> None:
         Column("BECAUSE", lambda pause: line(pause.reason)),
     )
     table("Pauses", standing.pauses, pauses)
+
+
+def tell_proposals(live: Sequence[Incident], now: float) -> None:
+    """Say what to type where nothing but a person's word is waited for."""
+    for each in live:
+        if each.proposal is not None and each.code == "held_for_approval" and now < each.proposal.expires_at:
+            note(line(f"waits for you: mendbook approve {each.id}, or mendbook deny {each.id}"))
 
 
 def tell_score(recurring: Sequence[Recurrence], succeeded: Sequence[Success], days: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +10,7 @@ import click
 from engine.cli.asking import leads, operator
 from engine.cli.exits import Exit, Failure
 from engine.cli.output import Column, clean, emit, note, output_option, show
-from engine.cli.project import expected, here
+from engine.cli.project import expected, forgiven, here
 from engine.cli.times import SPAN_TYPE
 from engine.cli.words import age, counted, line, short
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from engine.app import App
     from engine.app.stopping import Stopped
-    from engine.config.settings import Settings
 
 EPILOG = """\b
 Examples:
@@ -51,7 +48,7 @@ def command(reason: str, patience: float, output: str) -> int:
         from engine.app import App
         from engine.app.stopping import Stop
 
-        with App(settings_of(start), trouble=note) as app:
+        with App(forgiven(start), trouble=note) as app:
             stop = Stop(app, operator(), clean(reason))
             stop.cancel()  # first: the record may keep us waiting
             why_not = stop.pause()
@@ -68,20 +65,6 @@ def command(reason: str, patience: float, output: str) -> int:
             if why_not:
                 raise Failure(clean(f"the pause could not be stored: {why_not}; end the engine, or try again"))
             return code(stopped)
-
-
-def settings_of(start: Path) -> Settings:
-    """Return the settings; when they are wrong, what of them says where everything is: a stop must work all the same."""
-    from engine.config.errors import errors
-    from engine.config.settings import find_settings, read_settings
-
-    settings, problems = read_settings(find_settings(start), start)
-    if errors(problems):
-        note("mendbook.yml is wrong (`mendbook lint` says how); for a stop it is enough where the state is")
-        state = settings.document.data.get("state")
-        if isinstance(state, str):
-            settings = dataclasses.replace(settings, state=settings.root / Path(state).expanduser())
-    return settings
 
 
 def write_down(app: App) -> None:

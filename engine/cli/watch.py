@@ -14,6 +14,7 @@ import structlog
 
 from engine.cli.exits import Exit
 from engine.cli.output import note
+from engine.cli.project import outdated
 from engine.cli.words import counted, line, when
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ Examples:
 def command(*, lines: bool, length: str | None, listen: str | None) -> int:
     """Be the daemon: collect, evaluate and heal until stopped.
 
-    What runs when it is stopped goes on, and is followed when it starts again.
+    What runs when it is stopped goes on, and is followed when it starts again. Runbooks, playbooks and the inventory are read
+    again when they change; mendbook.yml is read at the start.
     """
     from engine.cli.checks import tell_refusals
     from engine.cli.project import opened
@@ -51,7 +53,7 @@ def command(*, lines: bool, length: str | None, listen: str | None) -> int:
         raise click.BadParameter(f"{length!r} is no duration: write it like 90s or 1h", param_hint="--for")
     if listen is not None and not re.fullmatch(r".+:[0-9]{1,5}", listen):
         raise click.BadParameter(f"{listen!r} is not host:port, such as 127.0.0.1:9464", param_hint="--listen")
-    stop = threading.Event()
+    stop, began = threading.Event(), time.time()
     for number in (signal.SIGTERM, signal.SIGINT):
         # in a thread: the one that is interrupted may be about to wait for the event, and holds its lock
         signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
@@ -68,20 +70,30 @@ def command(*, lines: bool, length: str | None, listen: str | None) -> int:
         )
         tell_refusals(app)
         if sys.stdout.isatty() and not lines:
-            live(app, stop, listen)
+            live(app, stop, began, listen)
         else:
-            follow(app, stop, listen)
+            follow(app, stop, began, listen)
     note("stopped; what runs goes on and is followed at the next start")
     return Exit.OK
 
 
-def follow(app: App, stop: threading.Event, listen: str | None = None) -> None:
+def follow(app: App, stop: threading.Event, began: float, listen: str | None = None) -> None:
     """Print a line for whatever happens."""
     from engine.cli.narrate import Narrator
     from engine.cli.output import console
 
     narrator = Narrator(app.history, console(), time.time())
-    app.watch(stop, Patient(lambda _: narrator.poll()), listen)
+    told = ""
+
+    def poll(_: Tick) -> None:
+        nonlocal told
+        old = outdated(app, began)
+        if old and old != told:
+            log.warning(old)
+        told = old
+        narrator.poll()
+
+    app.watch(stop, Patient(poll), listen)
     narrator.poll()
 
 
@@ -111,17 +123,17 @@ class Patient:
             self.failing = ""
 
 
-def live(app: App, stop: threading.Event, listen: str | None = None) -> None:
+def live(app: App, stop: threading.Event, began: float, listen: str | None = None) -> None:
     """Keep a table of what is going on up to date."""
     from rich.live import Live
 
     from engine.cli.output import console
 
     with Live(console=console(), screen=False, auto_refresh=False) as screen:
-        app.watch(stop, Patient(lambda tick: screen.update(picture(app, tick), refresh=True)), listen)
+        app.watch(stop, Patient(lambda tick: screen.update(picture(app, tick, began), refresh=True)), listen)
 
 
-def picture(app: App, tick: Tick) -> Any:
+def picture(app: App, tick: Tick, began: float | None = None) -> Any:
     """Return the live table: a head line, open incidents, alerts, what runs, and the last lines of the record."""
     from rich.console import Group
     from rich.table import Table
@@ -141,6 +153,8 @@ def picture(app: App, tick: Tick) -> Any:
         f"{counted(len(live_incidents), 'open incident')} · {len(standing.executions) or 'nothing'} running", style="bold",
     )  # fmt: skip
     head.append(clean(pauses), style="bold red")
+    if old := outdated(app, began):
+        head.append(clean(f"\n{old}"), style="yellow")
     incidents = Table("HOST", "RESOURCE", "CULPRIT", "STATE", "SINCE", "RUNBOOK", "WHY", box=None, header_style="bold")
     for each in live_incidents:
         since = ago(tick.now - each.opened_at)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.output import ago, clean, emit, moment, note, output_option, plain
-from engine.cli.project import hosts, opened, runbooks
+from engine.cli.project import hosts, opened, outdated, runbooks
 from engine.cli.times import MOMENT
 from engine.cli.words import age, counted, hanging, line, number, short, unknown, when
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   mendbook why web-1                                    what holds now, what was decided, what happened
+  mendbook why web-1 --at -5m                           as of five minutes ago
   mendbook why web-1 --at 14:05                         the same as of then: what held, what was decided, what ran
   mendbook why web-1 --at 'yesterday 03:00'
   mendbook why web-1 --expr 'rate(errors_total[5m]) > 1'  an expression, part by part, for this host
@@ -91,6 +92,9 @@ def command(host: str, at: float | None, expr: str | None, count: int, output: s
         loaded = runbooks(app, inventory)
         if bad := len(errors(loaded.problems)):
             note(f"{counted(bad, 'error')} in runbooks, which are left out: `mendbook lint` shows them")
+        holder = app.leadership.holder()
+        if at is None and holder is not None and (old := outdated(app, holder.since)):
+            note(f"{line(old)}; modes and params below are the new ones")
         account = gather(app, loaded.runbooks, target, store, as_of, count, past=at is not None)
         if output == "table":
             tell(account, target)
@@ -223,6 +227,16 @@ def tell(account: Account, target: Target) -> None:
         why = f": {each.sentence}" if each.sentence else ""
         click.secho(hanging("", line(f"incident {each.incident.id}: {each.incident.resource} {each.state} "
                                      f"since {when_of(each.since, account)}{why}")), bold=True)  # fmt: skip
+        proposal = each.incident.proposal
+        if (
+            not account.past
+            and each.incident.code == "held_for_approval"
+            and proposal
+            and account.at < proposal.expires_at
+        ):
+            click.echo(
+                line(f"  waits for you: mendbook approve {each.incident.id}, or mendbook deny {each.incident.id}")
+            )
     for execution in account.executions:
         click.secho(hanging("", line(running(execution, account))), fg="blue")
     head("Conditions")
@@ -288,7 +302,7 @@ def tell_reading(reading: Reading, *, recorded: bool = False) -> None:
     mark, color = MARKS[reading.truth]
     label = click.style(f"{mark} {reading.truth:<8}", fg=color)
     click.echo(f"{label} {click.style(line(reading.runbook), bold=True)} ({reading.mode}){progress(reading)}")
-    for missing in reading.missing:
+    for missing in dict.fromkeys(reading.missing):
         click.secho(hanging(" " * 11, line(missing)), fg="yellow")
     if recorded and reading.truth == "unknown" and reading.condition:
         click.echo(hanging(" " * 11, line(f"recorded when it became so: {reading.condition}")))

@@ -76,6 +76,16 @@ def test_what_is_denied_waits_for_a_human_and_can_be_approved_no_more(project: P
     assert not executions(project)
 
 
+def test_who_looks_is_told_what_to_type_while_a_proposal_waits(project: Project, page: Server) -> None:
+    incident = proposing(project, page)
+    told = f"waits for you: mendbook approve {incident.id}, or mendbook deny {incident.id}"
+    assert told in project.run("status").err
+    assert told in project.run("why", "web-1").out
+    assert "waits for you" not in project.run("why", "web-1", "--at", "-1h").out
+    project.run("deny", incident.id)
+    assert "waits for you" not in project.run("status").err + project.run("why", "web-1").out
+
+
 def test_what_changed_since_it_was_shown_is_refused(project: Project, page: Server) -> None:
     incident = proposing(project, page)
     project.write("runbooks/memory-short.yml", BOOK.replace("service: app", "service: other"))
@@ -147,6 +157,8 @@ def test_what_would_run_once_approved_stands_in_the_plan_as_that(project: Projec
     assert project.run("plan", "--wait", "0", "--out", "json").code == 0
     (run,) = json.loads((project.root / "json").read_text())["runs"]
     assert run["decision"] == "held_for_approval"
+    assert project.run("plan", "--wait", "0", "--detailed-exitcode").code == 0  # it would not be run by itself
+    assert project.run("plan", "--wait", "0", "--detailed-exitcode", "--out", "json").code == 2
     unclear = project.run("plan", "-o", "jsno")
     assert (unclear.code, "write ./jsno" in unclear.err) == (64, True)
 
@@ -222,6 +234,13 @@ def test_a_silence_is_listed_with_who_and_why_until_it_is_expired(project: Proje
     assert (ended.code, ended.err) == (0, f"{selector} starts things again\n")
     assert json.loads(project.run("silence", "list", "-o", "json").out) == []
     assert project.run("silence", "expire", silence["id"], "--reason", "x").code == 64
+
+
+def test_a_silence_for_an_alert_that_no_runbook_has_says_so(project: Project) -> None:
+    added = project.run("silence", "add", "MemoryShrot", "--for", "2h", "--reason", "x")
+    assert added.code == 0, added.err
+    assert "there is no alert 'MemoryShrot'; did you mean 'MemoryShort'?" in added.err
+    assert "there is no" not in project.run("silence", "add", 'MemoryShort{a="b"}', "--for", "2h", "--reason", "x").err
 
 
 def test_a_silence_holds_what_the_engine_would_begin_and_says_so(project: Project, page: Server) -> None:

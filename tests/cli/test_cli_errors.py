@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from engine.cli.project import forgiven
 from engine.records.leader import Leadership
+from engine.records.store import Record
 from engine.samples.store import SampleStore
 from tests.cli.cli_project import Project
 
@@ -48,10 +50,39 @@ def test_a_mistake_gets_a_clear_message(past: Project, name: str) -> None:
     past.golden(f"error-{name}", made)
 
 
-def test_settings_that_cannot_be_read_stop_every_command_alike(project: Project) -> None:
+def test_settings_that_are_wrong_stop_what_acts_or_judges_by_them_alike(project: Project) -> None:
     project.write("mendbook.yml", "intervall: 5s\n")
-    for command in (("status",), ("locks",), ("why", "web-1"), ("metrics",), ("runs",)):
+    for command in (("audit",), ("plan",), ("why", "web-1"), ("metrics",), ("resume", "--reason", "x")):
         project.golden("error-settings", project.run(*command))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("status",), ("locks",), ("runs",), ("incidents",), ("silence",), ("audit-log",), ("audit-log", "verify")],
+)
+def test_settings_that_are_wrong_keep_nobody_from_looking_at_the_record(
+    project: Project, command: tuple[str, ...]
+) -> None:
+    project.write("mendbook.yml", "intervall: 5s\nstate: elsewhere\n")
+    with Record(project.root / "elsewhere" / "record.sqlite3"):
+        pass
+    looked = project.run(*command)
+    assert looked.code == 0, looked.err
+    assert f"the record is {project.root}/elsewhere/record.sqlite3" in looked.err
+    assert not (project.root / ".mendbook").exists()
+
+
+def test_settings_that_are_wrong_still_say_which_database_has_the_record(project: Project) -> None:
+    project.write("mendbook.yml", 'intervall: 5s\nrecord: {url: "postgresql://127.0.0.1:1/mendbook"}\n')
+    assert forgiven(project.root).database == "postgresql://127.0.0.1:1/mendbook"
+
+
+def test_where_nothing_can_be_read_of_the_settings_no_other_record_is_begun(project: Project) -> None:
+    project.write("mendbook.yml", "state: [\n")
+    for command in ("status", "stop"):
+        refused = project.run(command)
+        assert (refused.code, "[ERROR]" in refused.err) == (1, True)
+    assert not (project.root / ".mendbook").exists()
 
 
 def test_a_file_that_is_no_record_is_left_alone(project: Project) -> None:
