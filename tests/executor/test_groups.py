@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ FUGITIVE = "import os\nwhile True:\n    if os.fork(): os._exit(0)"
 def group(request: pytest.FixtureRequest) -> Iterator[Group]:
     kinds = {"v2": "cgroup2", "freezer": "freezer", "pids": "pids"}
     places = [place for place in groups.places() if kind(place) == kinds[request.param]]
-    made = groups.create(f"test-{request.param}", places)
+    made = groups.create(f"test-{request.param}-{os.getpid()}", places)  # others may run this, too
     if made is None:
         pytest.skip(
             f"no control group of {kinds[request.param]} can be made here: it wants a hierarchy that is mounted and writable"
