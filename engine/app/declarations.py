@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from engine.config.errors import ConfigError
 from engine.config.inventory import PLUGIN_AGE, Inventory, InventoryError, fingerprint, load_inventory
-from engine.config.runbooks import Loaded, load_runbooks
-from engine.config.settings import Settings
+from engine.config.runbooks import Loaded, load_runbooks, playbooks_of
+from engine.config.settings import Settings, load_settings
 from engine.config.variants import approvals
 from engine.controller import Declared
 from engine.executor.digest import digest
@@ -22,6 +24,19 @@ from engine.model.runbook import Catalog, Remedy, Runbook, Step
 from engine.templates import TemplateError, render_text, render_tree
 
 Mark = tuple[str, str]
+AT_ONCE = ("approvals", "modes", "params", "protected", "canaries", "recording")
+"""What settings say of how far automation may go, and of what it judges by: beside the limits, all that counts at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read at one time, and fits together; `playbooks` are digests by what they cover."""
+
+    mark: Mark
+    settings: Settings
+    inventory: Inventory
+    loaded: Loaded
+    playbooks: Mapping[tuple[Path, ...], str]
 
 
 class Declarations:
@@ -30,19 +45,59 @@ class Declarations:
     def __init__(self, settings: Settings, trouble: Callable[[str], None]) -> None:
         self.settings = settings
         self.trouble = trouble
+        self._later = ""
         self._mark = self.mark()
-        self.inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
-        self.loaded = self.load(self.inventory)
-        self._read_mark = self._mark
+        self._read = self.read(self._mark, settings)
+        self._same: dict[tuple[Mark, str], bool] = {}
         self._resolved: dict[str, tuple[str, ...]] = {}
         self._reading: threading.Thread | None = None
-        self._fresh: tuple[Mark, Inventory, Loaded] | None = None
+        self._fresh: Read | None = None
 
-    def load(self, inventory: Inventory) -> Loaded:
-        """Return the runbooks as they stand in their files now. Raises ConfigError when one of them is wrong."""
-        loaded = load_runbooks(self.settings.runbooks, fleet=inventory.fleet, settings=self.settings, digest=digest)
+    @property
+    def inventory(self) -> Inventory:
+        """All hosts."""
+        return self._read.inventory
+
+    @property
+    def loaded(self) -> Loaded:
+        """All runbooks."""
+        return self._read.loaded
+
+    @staticmethod
+    def read(mark: Mark, settings: Settings) -> Read:
+        """Return what stands in the files now. Raises ConfigError, InventoryError or OSError when anything of it is wrong."""
+        inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
+        playbooks: dict[tuple[Path, ...], str] = {}
+
+        def noted(paths: Sequence[Path]) -> str:
+            playbooks[tuple(paths)] = digest(paths)
+            return playbooks[tuple(paths)]
+
+        loaded = load_runbooks(settings.runbooks, fleet=inventory.fleet, settings=settings, digest=noted)
         loaded.checked()
-        return loaded
+        return Read(mark, settings, inventory, loaded, playbooks)
+
+    def read_settings(self) -> Settings:
+        """Return the settings with what their file says anew, as far as that can count while the engine runs.
+
+        How far automation may go counts from now on; where things are, what is collected and who is told from the next start on.
+        """
+        old = self.settings
+        if old.file is None:
+            return old
+        new = load_settings(old.file, old.root)
+        limits = replace(new.limits, interval=old.limits.interval)
+        now = replace(old, limits=limits, **{name: getattr(new, name) for name in AT_ONCE})
+        later = [
+            each.name
+            for each in fields(Settings)
+            if each.compare and getattr(now, each.name) != getattr(new, each.name)
+        ]
+        said = ", ".join("interval" if name == "limits" else name for name in later)
+        if said and said != self._later:
+            self.trouble(f"{old.file} changed: what it says of {said} counts from the next start")
+        self._later = said
+        return now
 
     def mark(self) -> Mark:
         """Return what changes when a file of the inventory does, and when one of a runbook or a playbook does.
@@ -51,7 +106,8 @@ class Declarations:
         """
         try:
             inventory, plain = fingerprint(self.settings.inventory)
-            rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks))
+            file = () if self.settings.file is None else (self.settings.file,)
+            rest, _ = fingerprint((*self.settings.runbooks, *self.settings.playbooks, *self.settings.rules, *file))
         except OSError as error:  # a file that vanished as we looked, or that we may not read
             return str(error), str(error)
         return inventory if plain else f"{inventory} {time.monotonic() // PLUGIN_AGE:.0f}", rest
@@ -59,20 +115,19 @@ class Declarations:
     def current(self) -> Declared:
         """Return what is declared; what changed is read beside the loop and counts from a later tick on."""
         if self._fresh is not None:
-            self._read_mark, self.inventory, self.loaded = self._fresh
-            self._fresh, self._resolved = None, {}
+            self._read, self.settings = self._fresh, self._fresh.settings
+            self._fresh, self._resolved, self._same = None, {}, {}
         if self._reading is None or not self._reading.is_alive():
             mark = self.mark()
             if mark != self._mark:
                 self._mark = mark
-                self._reading = threading.Thread(target=self._read, args=(mark,), daemon=True)
+                self._reading = threading.Thread(target=self._read_anew, args=(mark,), daemon=True)
                 self._reading.start()
         return Declared(self.catalog, self.inventory.fleet, self.prepare)
 
-    def _read(self, mark: Mark) -> None:
+    def _read_anew(self, mark: Mark) -> None:
         try:
-            inventory = load_inventory(self.settings.inventory, self.settings.state / "inventory.json")
-            self._fresh = (mark, inventory, self.load(inventory))
+            self._fresh = self.read(mark, self.read_settings())
         except (InventoryError, ConfigError, OSError) as error:
             self.trouble(f"what changed cannot be used, the old stays in force: {error}")
 
@@ -91,8 +146,12 @@ class Declarations:
 
     def prepare(self, runbook: Runbook, remedy: Remedy, incident: Incident, alert: Alert | None) -> Preparation:
         """Resolve the hosts of every step and render its variables; what cannot be is a refusal that says why."""
-        if self.mark()[0] != self._read_mark[0]:
+        mark = self.mark()
+        if mark[0] != self._read.mark[0]:
             return Preparation(refusal="the inventory changed and is not read yet: hosts may have come or gone")
+        if mark[1] != self._read.mark[1] and not self.as_read(runbook, mark):
+            changed = f"playbooks of {runbook.name} changed and are not read yet: they are not what was decided on"
+            return Preparation(refusal=changed)
         values = self.values(runbook, incident, alert)
         names = self.names(values)
         try:
@@ -101,6 +160,17 @@ class Declarations:
         except (TemplateError, InventoryError, LookupError) as error:
             return Preparation(refusal=str(error))
         return Preparation((*first, *last))
+
+    def as_read(self, runbook: Runbook, mark: Mark) -> bool:
+        """Return whether a runbook's playbooks are still what was read: their files are what would be run, whatever was decided on."""
+        key = (mark, runbook.variant)
+        if key not in self._same:
+            paths = playbooks_of(runbook, self.settings.playbooks)
+            try:
+                self._same[key] = self._read.playbooks.get(tuple(paths)) == digest(paths)
+            except OSError:
+                self._same[key] = False
+        return self._same[key]
 
     def values(self, runbook: Runbook, incident: Incident, alert: Alert | None) -> dict[str, object]:
         """Return what the templates of a remedy may speak of."""

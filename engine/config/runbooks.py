@@ -71,6 +71,13 @@ def load_runbooks(paths: Sequence[Path], *, fleet: Fleet, settings: Settings, di
     return Loaded(tuple(runbooks), in_order(problems))
 
 
+def playbooks_of(runbook: Runbook, folders: Sequence[Path]) -> list[Path]:
+    """Return the files of a runbook's playbooks, in the order in which its digest covers them."""
+    steps = (step for remedy in runbook.remedies for step in (*remedy.steps, *remedy.finally_))
+    found = (find_playbook(step.playbook, folders) for step in steps)
+    return sorted({playbook for playbook in found if playbook is not None})
+
+
 def runbook_files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[Path]:
     """Yield the files that are named, and those in the folders that are, by name; a file that is named twice once."""
     seen: set[Path] = set()
@@ -167,9 +174,7 @@ class _File:
         return replace(runbook, hosts=variant.hosts, mode=variant.mode or runbook.mode)
 
     def _digest(self, runbook: Runbook) -> str:
-        steps = (step for remedy in runbook.remedies for step in (*remedy.steps, *remedy.finally_))
-        found = (find_playbook(step.playbook, self.settings.playbooks) for step in steps)
-        playbooks = sorted({playbook for playbook in found if playbook is not None})
+        playbooks = playbooks_of(runbook, self.settings.playbooks)
         whole = hashlib.sha256(self.document.text.encode())
         if self.digest is not None:
             whole.update(b"\0" + self.digest(playbooks).encode())
