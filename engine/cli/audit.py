@@ -11,7 +11,7 @@ import click
 
 from engine.cli.exits import Exit
 from engine.cli.output import Column, emit, note, output_option, show
-from engine.cli.words import counted
+from engine.cli.words import counted, line
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -88,7 +88,7 @@ def report(found: list[Finding], look: Look, output: str, *, everything: bool) -
         click.echo(f"\n{counted(len({runbook for runbook, _ in blind}), 'rule')} could not be judged:")
         for (runbook, reason), targets in sorted(blind.items()):
             where = targets[0] if len(targets) == 1 else f"{len(targets)} hosts"
-            click.echo(f"  {runbook} on {where}: {reason}")
+            click.echo(line(f"  {runbook} on {where}: {reason}"))
     counts = Counter(each.truth for each in found)
     note(
         f"{counted(len(look.scene.catalog.runbooks), 'runbook')}, {counted(len(look.scene.fleet), 'host')}: {counts[Truth.TRUE]} true, "

@@ -69,9 +69,11 @@ class Narrator:
     def line(self, head: Any, text: Any) -> None:
         """Print a head and a text beside it."""
         from rich.table import Table
+        from rich.text import Text
 
         if not self.console.is_terminal:
-            self.console.print(head + text, soft_wrap=True)
+            # what has several lines must not look like entries of their own
+            self.console.print(head + Text(f"\n{INDENT}").join(text.split("\n")), soft_wrap=True)
             return
         line = Table.grid(padding=(0, 0))
         line.add_column(no_wrap=True)

@@ -102,13 +102,21 @@ def emit(value: object, output: str) -> None:
     value = plain(value)
     if output == "jsonl":
         for each in value if isinstance(value, list) else [value]:
-            click.echo(json.dumps(each, ensure_ascii=False))
+            click.echo(as_json(each))
     elif output == "yaml":
         import yaml
 
         click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(as_json(value, indent=2))
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """Return a value as JSON that people can read, what steers a terminal or cannot be seen being escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else json.dumps(each)[1:-1] for each in text)
 
 
 def plain(value: object) -> Any:

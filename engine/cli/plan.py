@@ -106,24 +106,24 @@ def keep(app: App, look: Look, path: Path, max_age: float | None) -> int:
 def tell(look: Look) -> None:
     """Print what is pending, then each decision with what it rests on."""
     from engine.cli.narrate import mappings
-    from engine.cli.output import clean
+    from engine.cli.words import line
     from engine.model.incident import AlertState
 
     waits = {runbook.variant: runbook.trigger.for_ for runbook in look.scene.catalog.runbooks}
     for alert in look.scene.alerts:
         if alert.state is AlertState.PENDING:
             left = waits.get(alert.runbook, 0.0) - (look.scene.now - alert.active_since)
-            click.echo(clean(f"pending   {alert.name} on {alert.target}: {alert.condition}; fires in {ago(left)}"))
+            click.echo(line(f"pending   {alert.name} on {alert.target}: {alert.condition}; fires in {ago(left)}"))
     entries = [entry for change in look.changes for entry in change.entries if entry.kind in ("fault", "decision")]
     for entry in entries:
-        click.echo(clean(f"{entry.kind:<9} {entry.target}: {entry.sentence}").replace("\n", " "))
+        click.echo(line(f"{entry.kind:<9} {entry.target}: {entry.sentence}"))
         for verdict in mappings(entry.data.get("verdicts")):
             mark = "✓" if verdict["allowed"] else "✗"
-            click.echo(clean(f"          {mark} {verdict['guard']}: {verdict['sentence']}"))
+            click.echo(line(f"          {mark} {verdict['guard']}: {verdict['sentence']}"))
     held = [each for each in look.standing.incidents if each.state.live]
     for incident in held:
         click.echo(
-            clean(
+            line(
                 f"open      {incident.id} {incident.resource} of {incident.target}: {incident.state}, {incident.reason}"
             )
         )
