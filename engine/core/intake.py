@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from zoneinfo import ZoneInfoNotFoundError
 
 from engine.core import lifecycle
 from engine.core.detect import named
@@ -12,7 +13,7 @@ from engine.core.windows import permits
 from engine.model.decision import Cancel, Change
 from engine.model.execution import Execution, ExecutionState, Report
 from engine.model.incident import IncidentState
-from engine.model.runbook import Catalog
+from engine.model.runbook import Catalog, Window
 from engine.model.standing import Standing
 
 
@@ -58,6 +59,14 @@ def end_alone(execution: Execution, report: Report, scene: Scene, standing: Stan
     )
 
 
+def open_now(window: Window, wall: float) -> bool:
+    """Return whether a window is open; one whose time of day cannot be told is not, and must not keep the engine from ticking."""
+    try:
+        return permits(window, wall)
+    except (ZoneInfoNotFoundError, ValueError, OverflowError, OSError):
+        return False
+
+
 def overtaken(standing: Standing, execution: Execution, catalog: Catalog, now: float, wall: float) -> str | None:
     """Say why an execution that was committed and never begun must not begin now; None when it may."""
     for pause in standing.pauses:
@@ -68,7 +77,7 @@ def overtaken(standing: Standing, execution: Execution, catalog: Catalog, now: f
     window = next(
         (each.guards.window for each in catalog.variants(execution.runbook) if each.applies_to(execution.target)), None
     )
-    if window is not None and not permits(window, wall):
+    if window is not None and not open_now(window, wall):
         return "its window has closed"
     own = [
         each for each in standing.alerts if each.target == execution.target and named(each.runbook) == execution.runbook

@@ -78,6 +78,8 @@ def serial(case: Case) -> Verdict:
         value = target.variables.get(name) if target is not None else None
         if value is None:
             return hold("serial", "serial_unknown", f"{host} has no host variable {name!r} to be serial by")
+        if templated(value):
+            return hold("serial", "serial_unknown", f"{name} of {host} is {value!r}: nobody has filled in what it says")
         values.setdefault(value, host)
     for execution in case.standing.executions:
         for host in sorted(execution.targets):
@@ -86,12 +88,20 @@ def serial(case: Case) -> Verdict:
                 gone = f"{execution.id} runs on {host}, which is not in the inventory: its {name} is not known"
                 return hold("serial", "serial_unknown", gone)
             value = other.variables.get(name)
+            if value is not None and templated(value):
+                unclear = f"{execution.id} runs on {host}, whose {name} is {value!r}: nobody has filled in what it says"
+                return hold("serial", "serial_unknown", unclear)
             if value is not None and value in values:
                 sentence = (
                     f"{execution.id} runs on {host}, and {name} is {value!r} there as on {values[value]}: at most 1"
                 )
                 return hold("serial", "serial", sentence)
     return allow("serial", f"nothing runs where {name} is {', '.join(map(repr, values))}")
+
+
+def templated(value: str) -> bool:
+    """Return whether a host variable is a template: two that are written differently may say the same."""
+    return "{{" in value or "{%" in value
 
 
 def grace(case: Case) -> Verdict:

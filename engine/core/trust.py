@@ -109,7 +109,7 @@ def window(case: Case) -> Verdict:
         allowed = permits(rule, case.wall)
         opening = None if allowed else opens(rule, case.wall)
         here = said_in(rule, case.wall if opening is None else opening)
-    except (ZoneInfoNotFoundError, ValueError, OverflowError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OverflowError, OSError) as error:
         return hold("window", "window_unknown", f"the time of day cannot be told: {error}")
     if allowed:
         return allow("window", f"it is {here}, within the times at which it may act")
