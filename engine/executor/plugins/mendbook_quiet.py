@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.parsing.vault import EncryptedString  # type: ignore[import-untyped]
 from ansible.plugins.callback import CallbackBase  # type: ignore[import-untyped]
+from ansible.template import Templar  # type: ignore[import-untyped]
 
 try:
     from ansible._internal._datatag._tags import Origin  # type: ignore[import-untyped]
@@ -74,6 +75,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._silent: set[str] = set()
         self._play: Any = None
         self._hosts: dict[str, Any] = {}
+        self._rules = _rules()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Write down the secrets of the play's hosts before the first of its tasks is heard of.
@@ -92,6 +94,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._hosts = {host.get_name(): host for host in hosts}
         for host in hosts:
             variables = manager.get_vars(play=play, host=host, include_hostvars=False)
+            self._settle(host, variables, manager)
             self._found |= self._secrets_of(variables)
             if (variables.get("ansible_connection") or play.connection) not in _LOCAL:
                 self._remote.add(host.get_name())
@@ -163,6 +166,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         going = {host for host, _ in self._jobs} | self._vanished
         self._write("remote", sorted(going & self._remote))
 
+    def _settle(self, host: Any, variables: Mapping[str, Any], manager: Any) -> None:
+        """Work out our own rules for a host now, where nothing stronger stands; Ansible would do it anew for every task."""
+        for name, rule in self._rules.items():
+            if variables.get(name) == rule:
+                host.set_variable(name, Templar(manager._loader, dict(variables)).template(variables[name]))  # noqa: SLF001 - as above
+
     def _refuse(self, why: str) -> NoReturn:
         """End the run, and leave why in a file; Ansible swallows any other exception of a callback."""
         self._write("refused", [why])
@@ -229,6 +238,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             except OSError:
                 self._files[path] = False
         return self._files[path]
+
+
+def _rules() -> Mapping[str, str]:
+    """Return the variables that the executor gives to all hosts, as templates."""
+    try:
+        known = json.loads(Path(os.environ["MENDBOOK_SECRETS"]).with_name("defaults.json").read_bytes())
+    except (KeyError, OSError, ValueError):
+        return {}
+    return dict(known["all"]["vars"])
 
 
 def _mark(play: Any) -> None:
