@@ -156,7 +156,8 @@ class App:
         from engine.promql.evaluate import LOOKBACK
         from engine.samples.store import SampleStore
 
-        store = SampleStore(self.settings.samples, retention=self.settings.retention)
+        kept = self.settings
+        store = SampleStore(kept.samples, retention=kept.retention, size_limit=kept.samples_bytes)
         self._closing.append(store.close)
         try:
             store.end_series(LOOKBACK / 1000)
@@ -168,7 +169,8 @@ class App:
         """Return the samples as they stand now, to be read beside a running engine."""
         from engine.samples.store import SampleStore
 
-        store = SampleStore(self.settings.samples, retention=self.settings.retention, read_only=True)
+        kept = self.settings
+        store = SampleStore(kept.samples, retention=kept.retention, size_limit=kept.samples_bytes, read_only=True)
         self._closing.append(store.close)
         return store
 

@@ -110,6 +110,8 @@ class Settings:
     rules: tuple[Path, ...] = ()
     state: Path = Path(".mendbook")
     retention: float = 15 * 86_400.0
+    samples_bytes: int = 2 << 30
+    """So much disk do samples take at most: then the oldest go before `retention` has passed."""
     database: str | None = field(default=None, repr=False)
     """The database of the record, with user and password where it has any; None: a file."""
     keep_events: float = 30 * 86_400.0

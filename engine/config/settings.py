@@ -109,6 +109,7 @@ class _Reading:
             rules=tuple(self.rule_files(content)),
             state=self.root / Path(content.state).expanduser(),
             retention=content.retention,
+            samples_bytes=content.samples.max_bytes,
             database=os.environ.get(DATABASE_VARIABLE) or content.record.url,
             keep_events=content.record.keep_events,
             keep_alerts=content.record.keep_alerts,

@@ -209,6 +209,15 @@ class RecordSection(Section):
     keep_alerts: Time = Field(180 * 86_400.0, description="For how long is kept when alerts came and went.")
 
 
+class SamplesSection(Section):
+    """How many samples are kept, whatever their age."""
+
+    max_bytes: Size = Field(
+        2 << 30,
+        description="How much disk samples take at most; beyond it the oldest go, before `retention` has passed.",
+    )
+
+
 class LimitsSection(Section):
     """What holds for the whole engine."""
 
@@ -336,6 +345,7 @@ class SettingsFile(Section):
     state: Text = Field(".mendbook", description="The folder of the record, the samples and the executions.")
     interval: Time = Field(15.0, description="How often is collected and judged.")
     retention: Time = Field(15 * 86_400.0, description="For how long samples are kept.")
+    samples: SamplesSection = Field(SamplesSection.model_construct(), description="The samples: how many are kept.")
     record: RecordSection = Field(RecordSection.model_construct(), description="The record: where, and how long.")
     environment: AnyText = Field("", description="A name that stands in the record, such as production.")
     evaluator: EvaluatorSection | None = Field(None, description="A server that evaluates all expressions.")

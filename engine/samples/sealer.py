@@ -48,7 +48,10 @@ class Sealer:
     def adopt(self, file: Sealed, last: Ints) -> None:
         """Take in a sealed file that is there at opening: its series, whose newest times are `last`."""
         numbers = self._index.numbers(file.births)
-        new = np.flatnonzero(numbers < 0)
+        new, old = np.flatnonzero(numbers < 0), np.flatnonzero(numbers >= 0)
+        if ((last[old] <= self._columns.last[numbers[old]]) & (last[old] != NEVER)).any():
+            self._archive.put_aside(file.path, Damaged("its samples are not later than those before: is it a copy?"))
+            return
         if new.size:
             try:
                 found = file.labels(new)

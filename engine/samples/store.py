@@ -40,6 +40,8 @@ ARRIVALS: Final = 1 << 15
 """The times of so many of the last batches are known by the order in which they came."""
 AHEAD: Final = 60.0
 """Seconds by which the newest sample may be ahead of the wall clock before that is worth a word."""
+SERIES: Final = 700
+"""Bytes of memory that a series takes besides its samples, about: its labels, and where it is found by them."""
 LATEST: Final = 1 << 53
 """Times beyond this many milliseconds either side of the epoch are refused."""
 
@@ -62,7 +64,7 @@ class SampleStore:
     """Keeps samples, bounded by age and by size, through restarts and crashes. Thread-safe; one process writes.
 
     `path` is a directory, made where missing; `retention` is in seconds; `size_limit` in bytes holds for the files and for
-    the samples in memory alike. With `read_only` the store is a picture of the moment it was opened, for a reader beside
+    series and samples in memory alike: beyond it the oldest go early, and the log says so. With `read_only` the store is a picture of the moment it was opened, for a reader beside
     the process that writes.
 
     The last two segments (each a sixteenth of the retention or of the limit of size, and 32 MB at most) are in memory.
@@ -81,7 +83,7 @@ class SampleStore:
     """
 
     def __init__(
-        self, path: Path, *, retention: float = 7 * 86400.0, size_limit: int = 512 << 20, read_only: bool = False
+        self, path: Path, *, retention: float = 7 * 86400.0, size_limit: int = 2 << 30, read_only: bool = False
     ) -> None:
         self._retention = round(retention * 1000)
         self._size_limit = size_limit
@@ -92,7 +94,7 @@ class SampleStore:
         self._arrived = self._dropped = 0
         self._arrivals: deque[int] = deque(maxlen=ARRIVALS)
         self._newest: int | None = None
-        self._closed = False
+        self._closed = self._early = False
         self._journal = Journal(
             path,
             limit=min(max(size_limit // SEGMENTS, 4096), LARGEST),
@@ -322,14 +324,32 @@ class SampleStore:
             return
         cutoff = min(self._newest, round(clock.time() * 1000)) - self._retention
         for file in tuple(self._archive.files):
-            if file.newest <= cutoff or self._large():
+            if self._over(file.newest, cutoff):
                 self._forget_all(self._sealer.drop(file))
         for segment in self._journal.segments[:-1]:
-            if segment.newest is None or segment.newest <= cutoff or self._large():
+            if segment.newest is None or self._over(segment.newest, cutoff):
                 self._forget_all(self._sealer.drop_segment(segment))
 
-    def _large(self) -> bool:
-        return max(self._journal.size + self._archive.size, self._columns.size) > self._size_limit
+    def _over(self, newest: int, cutoff: int) -> bool:
+        """Return whether samples up to `newest` are to be dropped, and say so when size asks for it and age had not."""
+        if newest <= cutoff:
+            self._early = False
+            return True
+        memory = self._columns.size + SERIES * len(self._index)
+        disk = self._journal.size + self._archive.size
+        if max(disk, memory) <= self._size_limit:
+            return False
+        if not self._early:
+            self._early = True
+            log.warning(
+                "samples dropped before their time; raise samples.max_bytes, or shorten retention",
+                limit_bytes=self._size_limit,
+                disk_bytes=disk,
+                memory_bytes=memory,
+                days_kept=round((self._retention + cutoff - newest) / 86_400_000, 2),
+                days_wanted=round(self._retention / 86_400_000, 2),
+            )
+        return True
 
     def _forget_all(self, ended: Ints | None) -> None:
         """Forget series that have no samples left, after some were dropped."""

@@ -32,6 +32,7 @@ rules:
   - recording.yml
 interval: 1s
 retention: 2d
+samples: {max_bytes: 500MiB}
 state: var
 environment: demo
 sources:
@@ -88,6 +89,7 @@ def test_every_key_of_the_settings_arrives(project: Path) -> None:
         RecordingRule("node:cpu:rate", "rate(node_cpu_seconds_total[5m])"),
     )
     assert (settings.interval, settings.retention, settings.environment) == (1.0, 172_800.0, "demo")
+    assert settings.samples_bytes == 500 << 20
     assert settings.record == project / "var" / "record.sqlite3"
     assert settings.host is False
     web, tcp, http = (*settings.expositions, *settings.probes)

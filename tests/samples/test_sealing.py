@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import END, START, batch, equal, everything, named, rows
+from structlog.testing import capture_logs
 
 from engine.model.labels import Batch, Labels
 from engine.promql.block import STALE, Matcher, MatchOperator
@@ -355,3 +356,43 @@ def test_a_sealed_series_takes_no_sample_older_than_its_newest(tmp_path):
             store.append(batch(10, {HOSTS[1]: 2.0}))
             assert (store.stats().out_of_order, store.stats().duplicates) == (1, 1)
             assert store.latest((equal("__name__", "cpu"), equal("instance", "b")), 0, 300_000).values.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("number", ["000000000000", "000000000005", "999"])
+def test_a_copy_of_a_sealed_file_is_set_aside_and_no_sample_is_there_twice(tmp_path: Path, number: str) -> None:
+    filled(tmp_path).close()
+    one = files(tmp_path, ".sealed")[2]
+    shutil.copy(one, tmp_path / f"{number}.sealed")
+    with SampleStore(tmp_path, retention=640.0) as store:
+        for labels, samples in everything(store):
+            times = [time for time, _ in samples]
+            assert times == sorted(set(times)), labels
+        assert store.stats().set_aside > 0
+        before = everything(store)
+    assert files(tmp_path, ".broken")
+    with SampleStore(tmp_path, retention=640.0) as again:
+        assert everything(again) == before
+        assert again.stats().set_aside == 0
+
+
+def test_that_size_ends_samples_before_their_age_is_said_once(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1)
+    with capture_logs() as logs, SampleStore(tmp_path, retention=1e6, size_limit=100_000) as store:
+        for number in range(3000):
+            store.append(batch(number, dict(zip(HOSTS, noise.random(len(HOSTS)).tolist(), strict=True))))
+        assert store.stats().disk_bytes < 110_000
+    said = [log for log in logs if log["event"].startswith("samples dropped before their time")]
+    assert len(said) == 1
+    assert said[0]["limit_bytes"] == 100_000
+    assert said[0]["days_kept"] < said[0]["days_wanted"]
+
+
+def test_series_that_come_and_go_take_no_more_memory_than_the_limit_whatever_the_retention(tmp_path: Path) -> None:
+    with SampleStore(tmp_path, retention=1e9, size_limit=1 << 20) as store:
+        most = 0
+        for number in range(200):
+            pods = (named("pod", pod=f"{number}-{place}") for place in range(50))
+            store.append(batch(number, dict.fromkeys(pods, 1.0)))
+            most = max(most, store.stats().series)
+        assert 500 < most < 2500
+        assert len(asked(store, "pod", 198_000, 199_000)) == 50
