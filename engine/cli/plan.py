@@ -92,7 +92,7 @@ def keep(app: App, look: Look, path: Path, max_age: float | None) -> int:
     from engine.cli.words import counted
     from engine.core.orders import orders
 
-    found = orders(look.changes, look.standing, look.scene.now)
+    found = orders(look.changes, look.standing, look.scene.catalog, look.scene.now)
     age = min(LONGEST, app.settings.limits.approval if max_age is None else max_age)
     by, environment = operator(), app.settings.environment
     try:

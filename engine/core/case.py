@@ -55,12 +55,8 @@ class Case:
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        """Return the attempts of this runbook in the last 24 hours, on whatever target."""
-        return tuple(
-            attempt
-            for attempt in self.standing.attempts
-            if attempt.runbook == self.runbook.name and self.now - attempt.started_at < DAY
-        )
+        """Return the attempts of this runbook in the last 24 hours, on whatever target, under whatever name it had."""
+        return attempts_of(self.runbook, self.standing, self.catalog, self.now)
 
     @property
     def number(self) -> int:
@@ -84,6 +80,29 @@ class Case:
 
 
 Guard = Callable[[Case], Verdict]
+
+
+def attempts_of(runbook: Runbook, standing: Standing, catalog: Catalog, now: float) -> tuple[Attempt, ...]:
+    """Return the attempts that count for a runbook: its own of the last 24 hours, and those that it inherits.
+
+    What a runbook that is gone has tried for the same resource counts on: a new name does not set anything free.
+    """
+    orphans = orphaned(runbook.localize.resource, standing, catalog)
+    return tuple(
+        attempt
+        for attempt in standing.attempts
+        if (attempt.runbook == runbook.name or attempt.id in orphans) and now - attempt.started_at < DAY
+    )
+
+
+def orphaned(resource: str, standing: Standing, catalog: Catalog) -> frozenset[str]:
+    """Return the attempts for a resource whose runbook is there no more."""
+    known = {each.name for each in catalog.runbooks}
+    gone = [attempt for attempt in standing.attempts if attempt.runbook not in known]
+    if not gone:
+        return frozenset()
+    about = {incident.id for incident in standing.incidents if incident.resource == resource}
+    return frozenset(attempt.id for attempt in gone if attempt.incident in about)
 
 
 def allow(guard: str, sentence: str) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.core.case import DAY, HOUR, Case, Guard, allow, hold
+from engine.core.case import DAY, HOUR, Case, Guard, allow, hold, orphaned
 from engine.core.lifecycle import unproved
 from engine.core.room import cooldown, grace, max_attempts, max_concurrent, max_per_hour, serial
 from engine.core.trust import approval, mode, pause, silence, window
@@ -217,9 +217,12 @@ def common_cause(case: Case) -> Verdict:
     if case.operator is not None:
         return allow("common_cause", f"asked for by {case.operator}")
     resource, patience = case.runbook.localize.resource, case.runbook.verify.within
+    orphans = orphaned(resource, case.standing, case.catalog)
     same = {case.runbook.name} | {each.name for each in case.catalog.runbooks if each.localize.resource == resource}
     for attempt in case.standing.attempts:
-        if attempt.runbook not in same or attempt.target == case.target.name or case.now - attempt.started_at >= DAY:
+        if attempt.runbook not in same and attempt.id not in orphans:
+            continue
+        if attempt.target == case.target.name or case.now - attempt.started_at >= DAY:
             continue
         ended = ran_until(attempt)
         if ended is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from engine.core import lifecycle
 from engine.core.approvals import Answer, difference, number, sentence_of
-from engine.core.case import DAY
+from engine.core.case import DAY, attempts_of
 from engine.core.draft import Draft, Scene, apply
 from engine.core.identity import identify, seal
 from engine.core.lifecycle import said
@@ -17,7 +17,7 @@ from engine.core.weigh import weigh
 from engine.model.decision import Change, Entry, Hold, Run, Verdict
 from engine.model.execution import PlannedStep
 from engine.model.incident import Approved, Incident, IncidentState, Proposal
-from engine.model.runbook import Value
+from engine.model.runbook import Catalog, Value
 from engine.model.standing import Request, Standing
 from engine.model.target import Target
 
@@ -31,12 +31,14 @@ class Order:
     verdicts: tuple[Verdict, ...]
 
 
-def orders(changes: Iterable[Change], standing: Standing, now: float) -> tuple[Order, ...]:
+def orders(changes: Iterable[Change], standing: Standing, catalog: Catalog, now: float) -> tuple[Order, ...]:
     """Return what a tick would begin, and what it would begin if a person approved."""
     found: dict[str, Order] = {}
     for change in changes:
         if isinstance(change.decision, Run) and change.incident is not None:
-            order = Order(of_run(change.incident, change.decision, standing, now), False, change.decision.verdicts)
+            order = Order(
+                of_run(change.incident, change.decision, standing, catalog, now), False, change.decision.verdicts
+            )
             found[change.incident.id] = order
         elif isinstance(change.decision, Hold) and change.incident is not None:
             proposal = change.incident.proposal
@@ -56,13 +58,11 @@ def orders(changes: Iterable[Change], standing: Standing, now: float) -> tuple[O
     return tuple(found.values())
 
 
-def of_run(incident: Incident, decision: Run, standing: Standing, now: float) -> Proposal:
+def of_run(incident: Incident, decision: Run, standing: Standing, catalog: Catalog, now: float) -> Proposal:
     """Return a run that would begin as what a person is shown."""
     execution = decision.execution
-    before = sum(
-        attempt.runbook == execution.runbook and attempt.target == execution.target and now - attempt.started_at < DAY
-        for attempt in standing.attempts
-    )
+    runbook = catalog.variants(execution.runbook)[0]
+    before = sum(each.target == execution.target for each in attempts_of(runbook, standing, catalog, now))
     bare = Proposal(
         digest="",
         runbook=execution.runbook,

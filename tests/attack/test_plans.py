@@ -84,7 +84,7 @@ def keeping() -> tuple[House, Any]:
     house.controller.automatic = True
     look = house.controller.look()
     house.controller.automatic = False
-    rows = [row_of(each.proposal) for each in orders(look.changes, look.standing, look.scene.now)]
+    rows = [row_of(each.proposal) for each in orders(look.changes, look.standing, look.scene.catalog, look.scene.now)]
     now = house.clock.wall()
     assert rows[0]["number"] == 2
     return house, {"created": now, "expires_at": now + 30 * DAY, "runs": json.loads(json.dumps(rows))}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core import guards, trust
+from engine.core import guards, room, trust
 from engine.core.intake import overtaken
 from engine.model.labels import Labels
 from engine.model.runbook import Catalog, Guards, Hours, Window
@@ -42,7 +42,7 @@ def racked(own: str, other: str) -> guards.Case:
     ],
 )
 def test_a_rack_that_is_a_template_is_no_rack_to_be_serial_by(own: str, other: str, code: str) -> None:
-    assert guards.serial(racked(own, other)).code == code
+    assert room.serial(racked(own, other)).code == code
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "Europe", "UTC\0", ""])

@@ -221,7 +221,7 @@ def test_each_rung_asks_for_itself() -> None:
 
 def plan_of(house: House) -> list[dict[str, Any]]:
     look = house.controller.look()
-    rows = [row_of(each.proposal) for each in orders(look.changes, look.standing, look.scene.now)]
+    rows = [row_of(each.proposal) for each in orders(look.changes, look.standing, look.scene.catalog, look.scene.now)]
     kept: list[dict[str, Any]] = json.loads(json.dumps(rows))
     return kept
 
