@@ -178,7 +178,7 @@ def gather(
         incidents=then.incidents if past else tuple(stand(standing, target.name)),
         executions=then.executions,
         pauses=then.pauses if past else standing.pauses,
-        silences=then.silences if past else standing.silences,
+        silences=tuple(each for each in (then.silences if past else standing.silences) if concerns(each, target)),
         locks=() if past else tuple(lock for lock in standing.locks if lock.target == target.name),
         decision=then.decision,
         entries=entries,
@@ -192,6 +192,18 @@ def stand(standing: Standing, host: str) -> Iterator[Then]:
     for each in standing.incidents:
         if each.state.live and each.target == host:
             yield Then(each, str(each.state), each.changed_at or each.opened_at, each.reason or each.code)
+
+
+def concerns(silence: Silence, target: Target) -> bool:
+    """Return whether a silence can cover an alert about a host, by the `target` it asks for; one that cannot be read covers all."""
+    from engine.core.silences import admits, matchers
+    from engine.promql import ParseError
+
+    try:
+        asked = matchers(silence.selector)
+    except ParseError:
+        return True
+    return all(admits(each, target.name) for each in asked if each.name == "target")
 
 
 def plainly(account: Account) -> dict[str, Any]:

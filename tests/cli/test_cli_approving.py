@@ -243,6 +243,18 @@ def test_a_silence_for_an_alert_that_no_runbook_has_says_so(project: Project) ->
     assert "there is no" not in project.run("silence", "add", 'MemoryShort{a="b"}', "--for", "2h", "--reason", "x").err
 
 
+def test_why_tells_a_host_of_the_silences_that_can_cover_it(project: Project) -> None:
+    for selector in (
+        '{target="web-1"}',
+        '{target=~"web-.*"}',
+        'MemoryShort{instance="web-2:9100"}',
+        '{target="store-1"}',
+    ):
+        assert project.run("silence", "add", selector, "--for", "2h", "--reason", "x").code == 0
+    told = json.loads(project.run("why", "web-2", "-o", "json").out)["silences"]
+    assert [each["selector"] for each in told] == ['{target=~"web-.*"}', 'MemoryShort{instance="web-2:9100"}']
+
+
 def test_a_silence_holds_what_the_engine_would_begin_and_says_so(project: Project, page: Server) -> None:
     set_up(project, page, "auto")
     project.run("silence", "add", '{alertname="MemoryShort"}', "--for", "1h", "--reason", "new disk")
