@@ -11,6 +11,7 @@ import click
 
 from engine.cli.exits import Exit, Failure
 from engine.cli.output import clean, note
+from engine.model.secrecy import looks_secret
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -91,6 +92,9 @@ def pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="-e")
+    if looks_secret(name):
+        why = f"{name} looks like a secret, and variables are written into the record: keep it in the inventory or a vault"
+        raise click.BadParameter(why, param_hint="-e")
     return name, value
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from engine.config.document import Document
 from engine.config.errors import Problem, Severity, did_you_mean, quoted
 from engine.config.runbook_file import RemedySection, RunbookFile
 from engine.config.tree import KeyPath
-from engine.model.runbook import Scope
+from engine.model.runbook import Scope, Value
+from engine.model.secrecy import secret_names
 from engine.model.target import Fleet
 
 
@@ -36,6 +37,7 @@ def contradictions(content: RunbookFile, document: Document, fleet: Fleet) -> It
         yield document.problem("unknown-name", message, path, fix=fix, severity=Severity.WARNING)
     for rung, remedy in enumerate(content.remedies):
         yield from _remedy(remedy, ("remedies", rung), document)
+        yield from _secrets(remedy, ("remedies", rung), document)
 
 
 def _target(content: RunbookFile, document: Document, fleet: Fleet) -> Iterator[Problem]:
@@ -64,3 +66,15 @@ def _remedy(remedy: RemedySection, path: KeyPath, document: Document) -> Iterato
         for key in ("hosts", "vars", "timeout"):
             if key in remedy.model_fields_set:
                 yield document.problem("wrong-value", f"'{key}' belongs into a step", (*path, key), at_key=True)
+
+
+def _secrets(remedy: RemedySection, path: KeyPath, document: Document) -> Iterator[Problem]:
+    """Yield a problem for each variable that would carry a secret: what is decided and run is written down."""
+    places: list[tuple[KeyPath, Mapping[str, Value]]] = [((*path, "vars"), remedy.vars)]
+    for key, steps in (("steps", remedy.steps or ()), ("finally", remedy.finally_)):
+        places += [((*path, key, number, "vars"), step.vars) for number, step in enumerate(steps)]
+    for place, variables in places:
+        for name in secret_names(variables):
+            message = f"{quoted('.'.join(name))} looks like a secret, and variables are written into the record"
+            fix = "let the playbook read it from the inventory or from a vault"
+            yield document.problem("secret", message, (*place, *name), fix=fix)

@@ -6,18 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from engine.model.secrecy import WORDS, looks_secret
+
 HIDDEN = "********"
 
 _SHORTEST = 4
 _HARMLESS = frozenset({"true", "false", "none", "null", "yes", "no", "omit"})
-_WORDS = (
-    r"pass(?:word|wd|phrase)|secret|token|credential|api[_-]?key|(?:private|access|auth|encryption|signing)[_-]?key"
-)
-_NAME = re.compile(rf"{_WORDS}|(?:^|[_-])(?:keys?|pass|pw|pwd|auth|bearer|cookie)$", re.IGNORECASE)
-_POINTER = re.compile(r"[_-](?:files?|paths?|dir|sock|checking|plugins?)$", re.IGNORECASE)
 # Text comes from anywhere and is long: each repetition is bounded or cannot fail, so that no text takes more than linear time.
 _INLINE = re.compile(
-    rf"(?P<name>(?:{_WORDS})[\w-]{{0,40}})(?P<sign>[\"']?\s{{0,4}}[=:]\s{{0,4}})(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|[^\s,;'\"]+)",
+    rf"(?P<name>(?:{WORDS})[\w-]{{0,40}})(?P<sign>[\"']?\s{{0,4}}[=:]\s{{0,4}})(?P<value>\"[^\"\n]*\"?|'[^'\n]*'?|[^\s,;'\"]+)",
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"\b(?P<kind>Bearer|Basic)\s{1,4}[A-Za-z0-9._~+/=-]{8,}")
@@ -25,11 +22,6 @@ _LOGIN = re.compile(r"(?P<scheme>[a-z0-9]://[^\s:/@]{1,128}):[^\s/@]{1,256}@", r
 _BLOCK = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)", re.DOTALL
 )
-
-
-def looks_secret(name: str) -> bool:
-    """Return whether something of this name should not be shown."""
-    return bool(_NAME.search(name)) and not _POINTER.search(name)
 
 
 def secrets_in(values: Any) -> set[str]:

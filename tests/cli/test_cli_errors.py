@@ -32,6 +32,7 @@ MISTAKES = {
     "no-execution": ("runs", "logs", "run-x"),
     "ended-already": ("runs", "cancel", "run-healed", "--reason", "x"),
     "not-locked": ("locks", "break", "web-2", "--reason", "x"),
+    "secret-variable": ("run", "memory-short", "--limit", "web-1", "-e", "db_password=hunter2"),
     "no-promql": ("metrics", "query", "rate(up[5m]"),
     "no-promql-in-line-2": ("why", "web-1", "--expr", "up ==\n  rate(up)"),
     "no-result": ("metrics", "query", "up / on () up"),
@@ -146,3 +147,4 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
+

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.executor.scrub import HIDDEN, Scrubber, looks_secret, redacted, secrets_in
+from engine.executor.scrub import HIDDEN, Scrubber, redacted, secrets_in
+from engine.model.secrecy import looks_secret
 
 
 @pytest.mark.parametrize(

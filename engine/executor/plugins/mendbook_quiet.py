@@ -45,10 +45,10 @@ _PAUSES = ("pause", "ansible.builtin.pause", "ansible.legacy.pause")
 _LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 
 
-def _load_scrub() -> Any:
-    """Return the executor's module by its place: ansible-playbook may not have the package on its path."""
-    place = Path(__file__).parent.parent / "scrub.py"
-    specification = importlib.util.spec_from_file_location("mendbook_scrub", place)
+def _load_secrecy() -> Any:
+    """Return the module by its place: ansible-playbook may not have the package on its path."""
+    place = Path(__file__).parents[2] / "model" / "secrecy.py"
+    specification = importlib.util.spec_from_file_location("mendbook_secrecy", place)
     if specification is None or specification.loader is None:
         raise ImportError(str(place))
     module = importlib.util.module_from_spec(specification)
@@ -65,7 +65,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._scrub = _load_scrub()
+        self._secrecy = _load_secrecy()
         self._found: set[str] = set()
         self._files: dict[str, bool] = {}
         self._remote: set[str] = set()
@@ -206,7 +206,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             self._write("secrets", sorted(self._found))
 
     def _secrets(self, name: object, value: Any, *, secret: bool = False, depth: int = 0) -> Iterator[str]:
-        secret = secret or self._scrub.looks_secret(str(name))
+        secret = secret or self._secrecy.looks_secret(str(name))
         if depth > _DEEPEST:
             return
         if isinstance(value, Mapping):
