@@ -93,7 +93,7 @@ def runbooks(app: App, inventory: Inventory) -> Loaded:
 def outdated(app: App, since: float | None) -> str:
     """Say that the settings were written after the engine that began at `since`; "" when it goes by them as they stand.
 
-    Runbooks, playbooks and the inventory are read again while it runs; the settings are not.
+    Runbooks, playbooks and the inventory are read again while it runs; of the settings what says how far it may go.
     """
     file = app.settings.file
     try:
@@ -101,7 +101,8 @@ def outdated(app: App, since: float | None) -> str:
     except OSError:  # gone meanwhile: the next start says so
         return ""
     return (
-        f"{file.name} changed since the engine began, which goes by the old one until its restart"
+        f"{file.name} changed since the engine began: if it has no mistake, modes, params, limits, approval, protected and canaries "
+        "count already, all else counts from its restart on"
         if file and changed
         else ""
     )
