@@ -51,11 +51,13 @@ class Record:
                 opening.require_current(self.database)
             else:
                 opening.prepare(self.database)
+        self._file = self.file_number()
 
     def close(self) -> None:
         """Let go of the database; what was stored stays."""
         try:
-            self.note_progress()
+            if self.file_number() == self._file:  # else it would be a note about another record
+                self.note_progress()
         except RecordUnavailableError:  # a server that is away: what was stored is stored
             if self.database.path is not None:
                 raise
@@ -75,9 +77,23 @@ class Record:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def file_number(self) -> int | None:
+        """Return the number of the record's file; None where there is none."""
+        try:
+            return None if self.database.path is None else self.database.path.stat().st_ino
+        except OSError:
+            return None
+
+    def require_file(self) -> None:
+        """Refuse to go on with a file that was removed or replaced: it can still be written, and nobody would ever read it."""
+        if self._file is not None and self.file_number() != self._file:
+            fix = "put it back, or a backup of it with `mendbook restore`, and start whatever has it open again"
+            raise RecordError("the record was removed, or another file was put in its place", path=self.place, fix=fix)
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a transaction that sees one state of the record."""
+        self.require_file()
         with guarded(self.place), self.database.readers.connect() as connection, connection.begin():
             yield connection
 
@@ -86,6 +102,7 @@ class Record:
         """Give the transaction that may write; it is durable when the block has ended, or nothing of it is there."""
         if self.read_only:
             raise RecordError("the record was opened for reading", path=self.place, fix="open it for writing")
+        self.require_file()
         with guarded(self.place), self.database.writers.begin() as connection:
             if (
                 self.database.path is None

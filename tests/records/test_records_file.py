@@ -216,3 +216,23 @@ def test_neither_a_new_record_nor_one_that_is_current_costs_the_import_of_alembi
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("instead", [None, "empty", "copy"])
+def test_a_record_whose_file_was_removed_or_replaced_takes_nothing_more_and_says_so(
+    instead: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "record.sqlite3"
+    with Record(path) as record:
+        assert record.commit(change(0))
+        copy = path.read_bytes()
+        path.rename(tmp_path / "away")
+        if instead is not None:
+            path.write_bytes(copy if instead == "copy" else b"")
+        for act in (lambda: record.standing(2.0), lambda: record.commit(change(1)), lambda: record.follow("x")):
+            with pytest.raises(RecordError, match="removed, or another file"):
+                act()
+        path.unlink(missing_ok=True)
+        (tmp_path / "away").rename(path)
+        assert record.standing(3.0).version == 1, "it was put back"
+        assert record.commit(change(1))
