@@ -46,7 +46,9 @@ def command() -> None:
 @since_option
 @click.option("--host", metavar="NAME", help="Only what is about this host.")
 @click.option("--incident", metavar="ID", help="Only what is about this incident.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many."
+)
 @output_option
 def list_(since: float | None, host: str | None, incident: str | None, limit: int, output: str) -> None:
     """List the newest entries."""

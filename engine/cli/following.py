@@ -141,7 +141,12 @@ def of_check(app: App, name: str) -> Exit | None:
     execution = app.history.execution(name)
     if execution is None or execution.state.active:
         return None
-    return Exit.OK if execution.state == "successful" else Exit.PLAYBOOK_FAILED
+    match str(execution.state):
+        case "successful":
+            return Exit.OK
+        case "lost":
+            return Exit.PLAYBOOK_FAILED
+    return ended_as(app, execution)
 
 
 def of_incident(app: App, name: str) -> Exit | None:
@@ -165,7 +170,7 @@ def ended_as(app: App, execution: Execution) -> Exit:
             return Exit.FAULT_REMAINS
         case "timeout":
             return Exit.TIMEOUT
-    entries = app.history.entries(incident=execution.incident)
+    entries = app.history.entries(incident=execution.incident or None, target=execution.target)
     logged = [each.entry for each in entries if each.entry.data.get("execution") == execution.id]
     unreachable = bool(logged and logged[-1].data.get("unreachable"))
     return Exit.UNREACHABLE if unreachable else Exit.PLAYBOOK_FAILED

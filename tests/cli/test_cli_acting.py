@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from engine.app import App
 from engine.cli import asking
-from engine.model.decision import Change, Start
-from engine.model.execution import Execution, PlannedStep
+from engine.cli.exits import Exit
+from engine.cli.following import of_check
+from engine.model.decision import Change, Entry, Start
+from engine.model.execution import Execution, ExecutionState, PlannedStep
 from engine.model.incident import IncidentState
 from engine.records.history import History
 from engine.records.leader import Leadership
-from tests.cli.cli_project import Project, escalated, wait
+from tests.cli.cli_project import Project, escalated, execution, wait
 
 
 def told(project: Project) -> list[str]:
@@ -225,3 +228,27 @@ def test_a_run_can_be_canceled_when_the_project_cannot_be_read(project: Project)
 def play(*tasks: str) -> str:
     lines = ["- hosts: all", "  gather_facts: false", "  tasks:", *(f"    - {task}" for task in tasks)]
     return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "data", "code"),
+    [
+        (ExecutionState.SUCCESSFUL, {}, Exit.OK),
+        (ExecutionState.FAILED, {}, Exit.PLAYBOOK_FAILED),
+        (ExecutionState.FAILED, {"unreachable": ["web-1"]}, Exit.UNREACHABLE),
+        (ExecutionState.TIMEOUT, {}, Exit.TIMEOUT),
+        (ExecutionState.LOST, {}, Exit.PLAYBOOK_FAILED),
+    ],
+)
+def test_a_check_run_ends_with_the_code_of_what_became_of_it(
+    project: Project, state: ExecutionState, data: dict[str, object], code: Exit
+) -> None:
+    now = time.time()
+    done = replace(execution(now), incident="", target="web-1", check=True, state=state)
+    entry = Entry(
+        "execution", f"{done.id} {state}", None, done.target, code=str(state), data={"execution": done.id, **data}
+    )
+    with project.record as record:
+        assert record.commit(Change(0, now, entries=(entry,), execution=done))
+    with App.open(project.root) as app:
+        assert of_check(app, done.id) is code
