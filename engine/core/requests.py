@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 from engine.core import lifecycle
@@ -20,6 +21,10 @@ from engine.model.incident import Incident, IncidentState, Outcome
 from engine.model.runbook import Runbook
 from engine.model.standing import Request, Standing
 from engine.model.target import Target
+
+ASTRAY = re.compile(
+    r"ansible_(\w+_)?(host|port|connection|args|executable|address|url|path|cmd)|ansible_(limit|inventory\w*)|inventory_\w+|mendbook_attempt"
+)
 
 
 def answer_request(request: Request, scene: Scene, findings: Findings, draft: Draft) -> None:
@@ -83,6 +88,11 @@ def refused(
     return {"target": target, "refused": why, "codes": codes}
 
 
+def leads_astray(variable: str) -> bool:
+    """Return whether a variable tells Ansible where a host is, or how it is reached: a run on one host could be one on another."""
+    return ASTRAY.fullmatch(variable) is not None
+
+
 def forgotten(request: Request, scene: Scene) -> bool:
     """Return whether a run was asked for so long ago that whoever asked has not waited for it.
 
@@ -113,6 +123,12 @@ def run_on(name: str, request: Request, scene: Scene, draft: Draft) -> dict[str,
     begun = already(request, target, standing)
     if begun is not None:
         return begun
+    astray = sorted(filter(leads_astray, request.vars))
+    if astray:
+        why = (
+            f"{', '.join(astray)} would say anew where it runs, and {name} is what is locked: name it in the inventory"
+        )
+        return refused(request, name, scene, draft, ["variables"], [why])
     incident = incident_for(request, runbook, target, scene, standing)
     if incident.state is not IncidentState.OPEN:
         return refused(request, name, scene, draft, ["busy"], [f"{incident.id} is {incident.state} already"])
