@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from engine.promql.literals import LONGEST_DURATION
 from engine.promql.syntax import ARITHMETIC, Binary, Call, Duration, Expression, Negation, NumberLiteral
 
 KNOWN_LATER = frozenset({"step", "range"})
@@ -71,7 +72,7 @@ def milliseconds(duration: Duration, step: int, reach: int) -> int:
     if isinstance(duration, int):
         return duration
     value = seconds(duration, step / 1000, reach / 1000)
-    if value is None or not math.isfinite(value):
+    if value is None or not abs(value) <= LONGEST_DURATION:  # seconds, and far too many; NaN, too
         raise NoDurationError("duration out of range", duration)
     return whole_milliseconds(value)
 

@@ -300,7 +300,7 @@ class Parser(MatchingCursor):
         if value is None:
             return node
         exact = read_duration(self.text[slice(*span)])
-        if exact is None and not math.isfinite(value):
+        if exact is None and not abs(value) <= LONGEST_DURATION:  # seconds, and far too many; NaN, too
             raise self.error("duration out of range", span)
         milliseconds = whole_milliseconds(value) if exact is None else exact
         if positive and milliseconds <= 0:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,12 +12,21 @@ from engine.model.labels import METRIC_NAME
 from engine.promql.aggregation import refuse_label_name
 from engine.promql.errors import EvaluationError
 from engine.promql.frame import Frame, Function
-from engine.promql.patterns import Match, Pattern, PatternError, compile_pattern
-from engine.promql.syntax import Call, Type
+from engine.promql.patterns import Pattern, PatternError, compile_pattern
+from engine.promql.syntax import Call, Span, Type
 from engine.promql.values import Grid, Mask
 
+LONGEST = 1 << 16
+"""Characters of a label that is written."""
+MOST = 1 << 25
+"""Characters, and pieces that they are put together from, of all labels that one call writes."""
 REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
-DIGITS = re.compile(r"(\d+)")
+MOST_DIGITS = 6
+"""No pattern has as many groups as a number with so many digits says."""
+DIGITS = re.compile(r"([0-9]+)")
+LARGEST = 2**63
+SHORT = 20
+"""Digits: fewer make a number that may be smaller than that."""
 
 
 def _replace(frame: Frame, node: Call) -> Grid:
@@ -30,12 +39,17 @@ def _replace(frame: Frame, node: Call) -> Grid:
         message = f"invalid regular expression in label_replace(): {wrong}"
         raise EvaluationError(message, node.arguments[4].span) from None
     refuse_label_name(target, node.arguments[1].span, "destination label name in label_replace():")
+    pieces, writing = pieces_of(replacement, pattern), Writing(node.span)
     series = []
     written = np.zeros(len(grid.series), dtype=np.bool_)
     for row, labels in enumerate(grid.series):
         found = pattern.fullmatch(labels.get(source, ""))
-        series.append(labels if found is None else labels.with_({target: expand(replacement, pattern, found)}))
-        written[row] = found is not None
+        if found is None:
+            series.append(labels)
+            continue
+        parts = [piece if isinstance(piece, str) else found.group(piece) or "" for piece in pieces]
+        series.append(labels.with_({target: writing.joined("", parts)}))
+        written[row] = True
     return _written(grid, target, written).relabelled(tuple(series), node.span)
 
 
@@ -46,18 +60,43 @@ def _written(grid: Grid, target: str, rows: Mask) -> Grid:
     return replace(grid, unnamed=grid.unnamed & ~rows)
 
 
-def expand(template: str, pattern: Pattern, found: Match) -> str:
-    """Return `template` with `$1`, `${1}`, `$name` and `$$` filled in; groups that do not exist, as `$01`, are empty."""
+def pieces_of(template: str, pattern: Pattern) -> list[str | int]:
+    """Return what stands in `template`: text, and the groups that `$1`, `${1}` and `$name` name; `$$` is a dollar.
 
-    def value(reference: re.Match[str]) -> str:
+    Groups that do not exist, as `$01`, are nothing.
+    """
+    pieces: list[str | int] = []
+    end = 0
+    for reference in REFERENCE.finditer(template):
         name = reference.group(1) or reference.group(2)
+        piece: str | int | None = None
         if name is None:
-            return "$"
-        if name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
-            return (found.group(int(name)) or "") if int(name) <= pattern.groups else ""
-        return (found.group(name) or "") if name in pattern.groupindex else ""
+            piece = "$"
+        elif name.isascii() and name.isdigit() and (name == "0" or name[0] != "0"):
+            piece = int(name) if len(name) < MOST_DIGITS and int(name) <= pattern.groups else None
+        else:
+            piece = pattern.groupindex.get(name)
+        pieces += [template[end : reference.start()], *(() if piece is None else (piece,))]
+        end = reference.end()
+    return [piece for piece in (*pieces, template[end:]) if piece != ""]
 
-    return REFERENCE.sub(value, template)
+
+@dataclass(slots=True)
+class Writing:
+    """What one call may still write: labels grow twofold with each call that reads what another has written."""
+
+    span: Span
+    left: int = MOST
+
+    def joined(self, separator: str, parts: Sequence[str]) -> str:
+        """Return the parts of a label joined. Raises EvaluationError where that is too long, before it is made."""
+        size = sum(map(len, parts)) + len(separator) * max(len(parts) - 1, 0)
+        self.left -= size + len(parts)
+        if size > LONGEST:
+            raise EvaluationError(f"a label of {size} characters; at most {LONGEST} are written", self.span)
+        if self.left < 0:
+            raise EvaluationError(f"labels of more than {MOST} characters in all are not written", self.span)
+        return separator.join(parts)
 
 
 def _join(frame: Frame, node: Call) -> Grid:
@@ -67,17 +106,24 @@ def _join(frame: Frame, node: Call) -> Grid:
     refuse_label_name(target, node.arguments[1].span, "destination label name in label_join():")
     for source, argument in zip(sources, node.arguments[3:], strict=True):
         refuse_label_name(source, argument.span, "source label name in label_join():")
+    writing = Writing(node.span)
     series = tuple(
-        labels.with_({target: separator.join(labels.get(source, "") for source in sources)}) for labels in grid.series
+        labels.with_({target: writing.joined(separator, [labels.get(source, "") for source in sources])})
+        for labels in grid.series
     )
     written = np.ones(len(series), dtype=np.bool_)
     return _written(grid, target, written).relabelled(series, node.span)
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a key that sorts numbers within text by their value."""
-    parts = DIGITS.split(text)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
+    """Return a key that sorts numbers within text by their value; what is beyond any counter is text."""
+
+    def key(part: str) -> tuple[int, int, str]:
+        short = DIGITS.fullmatch(part) and len(part.lstrip("0")) < SHORT
+        number = int(part.lstrip("0") or "0") if short else LARGEST
+        return (0, number, part) if number < LARGEST else (1, 0, part)
+
+    return tuple(key(part) for part in DIGITS.split(text) if part)
 
 
 def _sorted(*, descending: bool) -> Function:

@@ -163,6 +163,14 @@ def test_results_come_in_their_kinds() -> None:
     assert evaluate_range(parse("1"), memory, NOW, NOW + 2000, 1000).series[0].values.tolist() == [1.0, 1.0, 1.0]
 
 
+FLOODS = (
+    f"label_replace(long, 'a', '{'$0' * 20_000}', 'long', '.*')",
+    f"label_join(long, 'a', '{'s' * 300}', {', '.join(['`host`'] * 400)})",
+    f"label_join(long, 'a', '', {', '.join(['`long`'] * 400)})",
+)
+"""Labels that would grow without end, as each call doubles what another has written."""
+
+
 @pytest.mark.parametrize(
     ("text", "culprit", "says"),
     [
@@ -175,14 +183,38 @@ def test_results_come_in_their_kinds() -> None:
         ("info(x)", "info(x)", "group_left"),
         ("x[1y:1ms]", "x[1y:1ms]", "too many"),
         ("count_values('', x)", "''", "invalid label name"),
+        *((text, text, "characters") for text in FLOODS),
     ],
 )
 def test_an_error_of_evaluation_points_at_its_part(text: str, culprit: str, says: str) -> None:
-    memory = Memory({x(0): [(NOW, 1.0)], x(1): [(NOW, 1.0)], Labels({"__name__": "y", "host": "0"}): [(NOW, 1.0)]})
+    long = Labels({"__name__": "long", "long": "l" * 200})
+    series = (x(0), x(1), long, Labels({"__name__": "y", "host": "0"}))
+    memory = Memory({labels: [(NOW, 1.0)] for labels in series})
     with pytest.raises(EvaluationError) as caught:
         evaluate(parse(text), memory, NOW)
     assert text[slice(*caught.value.span)] == culprit
     assert says in caught.value.message
+
+
+def test_labels_that_double_with_every_call_are_refused_at_once() -> None:
+    text = "label_replace(x, 'a', 'zzzzzzzz', '', '')"
+    for _ in range(60):
+        text = f"label_replace({text}, 'a', '$1$1', 'a', '(.*)')"
+    begun = time.perf_counter()
+    with pytest.raises(EvaluationError, match="a label of 131072 characters"):
+        evaluate(parse(text), Memory({x(0): [(NOW, 1.0)]}), NOW)
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "²", "٣", "1²3", "0" * 6000 + "1", str(2**63)])
+def test_labels_that_look_like_numbers_are_sorted_whatever_they_are(value: str) -> None:
+    series = [Labels({"__name__": "x", "host": each}) for each in ("a", value, "7", "10")]
+    memory = Memory({labels: [(NOW, 1.0)] for labels in series})
+    found = evaluate(parse('sort_by_label(x, "host")'), memory, NOW)
+    assert isinstance(found, Vector)
+    assert set(found.series) == set(series)
+    hosts = [labels["host"] for labels in found.series]
+    assert hosts.index("7") < hosts.index("10")
 
 
 @pytest.mark.parametrize(

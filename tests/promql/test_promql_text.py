@@ -131,6 +131,14 @@ def test_what_is_too_long_or_too_deep_is_refused_at_once(text: str) -> None:
     assert time.perf_counter() - begun < 2
 
 
+@pytest.mark.parametrize(
+    "text", ["x[1e300]", "x[-1e300]", "x[(2 ^ 1000)]", "x offset -(2 ^ 1000)", "x[NaN]", "x[5m:1e300]", "x[1e17]"]
+)
+def test_a_span_beyond_all_time_is_refused(text: str) -> None:
+    with pytest.raises(ParseError, match="out of range"):
+        parse(text)
+
+
 @pytest.mark.parametrize("text", ["1" * 9_000 + "z", "x[" + "1y" * 9_000 + "]", "x " + "y" * 9_000, "f" * 9_000 + "()"])
 def test_a_message_does_not_repeat_a_flood(text: str) -> None:
     error = refusal(text)
