@@ -99,6 +99,20 @@ def test_a_failure_skips_the_rest_but_never_what_always_runs(bench: Bench) -> No
     assert [event.host for event in told.kinds("ok")] == ["two"]
 
 
+def test_each_result_is_told_once(bench: Bench) -> None:
+    tasks = (
+        "name: bad\ncommand: 'false'\nignore_errors: true",
+        "name: each\ncommand: 'echo {{ item }}'\nloop: [a, b]",
+        "name: stir\ncommand: 'true'\nnotify: [hear]",
+    )
+    playbook = play(*tasks).replace("  tasks:", "  handlers: [{name: hear, debug: {msg: heard}}]\n  tasks:")
+    told = bench.run(PlannedStep(bench.playbook("once.yml", playbook), ("one",)))
+    assert told.report.state is SUCCESSFUL
+    results = [(each.kind, each.task) for kind in ("ok", "changed", "failed") for each in told.kinds(kind)]
+    assert sorted(results) == [("changed", "each"), ("changed", "stir"), ("failed", "bad"), ("ok", "hear")]
+    assert [each.task for each in told.kinds("task_started")] == ["bad", "each", "stir", "hear"]
+
+
 @pytest.mark.parametrize(
     ("playbook", "said"),
     [

@@ -109,6 +109,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._refuse(f"the playbook asks for the variable {varname!r}, and nobody answers: give it under vars")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002 - Ansible's
+        """Look at a task before it runs."""
+        self._begin(task)
+
+    def _begin(self, task: Any) -> None:
         """Write down that something runs as another user, and what the tasks before this one have set without showing it.
 
         A pause that lasts until somebody presses a key ends the run, unless a condition may skip it.
@@ -126,9 +130,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Likewise."""
-        self.v2_playbook_on_task_start(task, is_conditional=False)
+        self._begin(task)
 
     def v2_runner_on_ok(self, result: Any) -> None:
+        """Remember what came of a task; ansible-runner's own callback is below this one, so no hook may call another."""
+        self._remember(result)
+
+    def _remember(self, result: Any) -> None:
         """Remember which jobs go on by themselves, and the secrets among what was set."""
         host, told = result.host.get_name(), result.result
         self._learn(told)
@@ -145,15 +153,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ARG002
         """Likewise."""
-        self.v2_runner_on_ok(result)
+        self._remember(result)
 
     def v2_runner_item_on_ok(self, result: Any) -> None:
         """Likewise."""
-        self.v2_runner_on_ok(result)
+        self._remember(result)
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         """Likewise."""
-        self.v2_runner_on_ok(result)
+        self._remember(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Remember who was reached before and is not any more: what was begun there may go on."""
