@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -59,6 +59,7 @@ def test_what_happens_is_told_in_lines_that_no_name_can_forge(record: Record, wi
     assert all(each.startswith((" " * 4, INDENT)) for each in told.splitlines() if each.strip())
 
 
+@settings(deadline=None)
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_says_the_same_and_nothing_in_it_steers(value: object) -> None:
     for indent in (None, 2):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import guards, trust
@@ -94,6 +94,7 @@ def test_what_sets_a_host_free_is_said_as_a_command() -> None:
 LONG = st.lists(st.floats(1, 1e6), min_size=1, max_size=4)
 
 
+@settings(deadline=None)  # the first one imports
 @given(LONG)
 def test_of_several_silences_the_one_that_lasts_longest_is_told(lengths: list[float]) -> None:
     silences = tuple(Silence(f"s{n}", '{target="web-0"}', "bob", "", NOW, NOW + each) for n, each in enumerate(lengths))
@@ -103,6 +104,7 @@ def test_of_several_silences_the_one_that_lasts_longest_is_told(lengths: list[fl
     assert trust.silence(replace(case, now=verdict.until)).allowed, "asking again then does help"
 
 
+@settings(deadline=None)  # the first one imports
 @given(LONG, st.booleans())
 def test_of_several_pauses_the_one_that_lasts_longest_is_told(lengths: list[float], endless: bool) -> None:
     pauses = [Pause(scope, "bob", "", NOW, NOW + each) for scope, each in zip(("all", "host:web-0", "runbook:web-down") * 2, lengths, strict=False)]  # fmt: skip
