@@ -222,7 +222,9 @@ def attend(request: Request, scene: Scene, draft: Draft) -> dict[str, object]:
         why = f"an earlier run of {incident.id} may still go on: {ways} first, once you know that it does not"
         return {"refused": [why], "codes": ["not_contained"]}
     if request.kind == "hand_back":
-        opened = replace(incident, state=IncidentState.OPEN, rung=0, code="", reason="", changed_at=scene.now)
+        opened = replace(
+            incident, state=IncidentState.OPEN, rung=0, code="", reason="", changed_at=scene.now, acknowledged_by=None
+        )  # it counts again among what is in trouble
         draft.add(Change(0, scene.now, (said(request, "handed it back", incident),), incident=opened,
                          unlock=lifecycle.held_by(incident.id, draft.standing)))  # fmt: skip
         return {"incident": incident.id}

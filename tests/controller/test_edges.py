@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from engine.controller import Declared
+from engine.core.guards import troubled
 from engine.core.meet import join
 from engine.model.decision import Preparation
 from engine.model.execution import ExecutionState
@@ -190,6 +191,19 @@ def test_what_may_still_run_is_handed_back_only_once_its_lock_was_released(kind:
     ask(house, "r2", kind, incident.id if kind == "hand_back" else "web-down", "web-1")
     house.run(3)
     assert len(house.executor.started) == 2
+
+
+def test_what_was_handed_back_counts_among_what_is_in_trouble_though_somebody_had_seen_it() -> None:
+    house = House(runbook())
+    fails(house)
+    house.breaks("web-1")
+    house.run(10)
+    ask(house, "r1", "acknowledge", house.incident("web-1").id)
+    house.run(1)
+    assert not troubled(house.standing)
+    ask(house, "r2", "hand_back", house.incident("web-1").id)
+    house.run(0.5)
+    assert troubled(house.standing) == {"web-1"}
 
 
 def test_closing_what_may_still_run_leaves_its_target_locked() -> None:
