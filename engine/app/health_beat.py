@@ -14,6 +14,10 @@ import structlog
 
 from engine.config.settings import Heartbeat
 
+MOST = 4
+"""Calls that may hang at a time."""
+ENDLESS = "its answer has no end"
+
 log = structlog.get_logger("mendbook")
 
 
@@ -29,6 +33,7 @@ class Beat:
         self._due = threading.Event()
         self._stop = threading.Event()
         self._failing = ""
+        self._calls: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 
     def start(self) -> None:
@@ -51,9 +56,22 @@ class Beat:
                 return
             self._due.clear()
             begun = time.monotonic()
-            self._call()
+            self._try()
             if self._stop.wait(max(0.0, begun + self.settings.every - time.monotonic())):
                 return
+
+    def _try(self) -> None:
+        """Call, and wait for the end twice as long as one answer may take: who drips never runs into a time limit of its own."""
+        self._calls = [each for each in self._calls if each.is_alive()]
+        if len(self._calls) >= MOST:
+            self._failed(ENDLESS)
+            return
+        call = threading.Thread(target=self._call, daemon=True, name="heartbeat-call")
+        call.start()
+        call.join(2 * self.settings.timeout)
+        if call.is_alive():
+            self._calls.append(call)
+            self._failed(ENDLESS)
 
     def _call(self) -> None:
         method = "POST" if self.settings.post else "GET"

@@ -294,6 +294,43 @@ def test_a_heartbeat_that_hangs_delays_neither_ticks_nor_the_end(switch: Switch)
     assert time.monotonic() - begun < 1
 
 
+def test_a_heartbeat_whose_answer_has_no_end_is_given_up_and_called_again() -> None:
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            """Drip for the first who calls, and answer the second."""
+            first, _ = server.accept()
+            second = None
+            server.settimeout(0.02)
+            while not done.is_set():
+                with contextlib.suppress(OSError):
+                    first.sendall(b"H")
+                with contextlib.suppress(TimeoutError):
+                    second, _ = server.accept()
+                    second.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            for each in (first, second):
+                if each is not None:
+                    each.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        beat = Beat(Heartbeat(f"http://127.0.0.1:{port}/x", every=0.05, timeout=0.3))
+        beat.start()
+        try:
+            end = time.monotonic() + 20
+            while not beat.counts["ok"]:
+                assert time.monotonic() < end, "it was not called again"
+                beat.ticked()
+                time.sleep(0.02)
+            assert beat.counts["failed"] >= 1
+        finally:
+            beat.stop()
+            done.set()
+            thread.join()
+
+
 def test_a_heartbeat_that_is_not_heard_is_logged_once_and_without_its_path(switch: Switch) -> None:
     switch.status = 500
     beat = Beat(Heartbeat(switch.url, every=0.01))
