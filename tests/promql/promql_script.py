@@ -39,6 +39,8 @@ COMMAND = re.compile(r"(load|eval|clear)")
 NUMBER = r"(?:0x[0-9a-f]+(?!x)|(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)"
 REPEATED = re.compile(rf"([+-]?{NUMBER})(?:([+-])({NUMBER}))?x(\d+)", re.IGNORECASE)
 LABELS_FOLLOW = re.compile(r"(?<!\})[ \t]+\{(?!\{)")
+MOST_DIGITS = 6
+"""A series of a million points is none of a test's."""
 IGNORED = frozenset({"warn", "no_warn", "info", "no_info"})
 NATIVE = "native histograms"
 INFO = "info()"
@@ -113,18 +115,25 @@ def read_values(text: str) -> list[float | None]:
     for item in text.split():
         found = REPEATED.fullmatch(item)
         if item.startswith("_"):
-            values += [None] * (int(item[2:]) if item.startswith("_x") else 1)
+            values += [None] * (read_count(item[2:]) if item.startswith("_x") else 1)
         elif item.startswith("stale"):
-            values += [STALE] * (int(item.removeprefix("stalex")) + 1 if "x" in item else 1)
+            values += [STALE] * (read_count(item.removeprefix("stalex")) + 1 if "x" in item else 1)
         elif found is not None:  # 0x59 is sixty zeros, not a hexadecimal number
             first, sign, step, count = found.groups()
             change = read_signed(sign + step) if step else 0.0
             values += [
-                read_signed(first) + change * place if change else read_signed(first) for place in range(int(count) + 1)
+                read_signed(first) + change * place if change else read_signed(first)
+                for place in range(read_count(count) + 1)
             ]
         else:
             values.append(read_signed(item))
     return values
+
+
+def read_count(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{text} points are too many")
+    return int(text)
 
 
 def read_signed(text: str) -> float:
@@ -168,7 +177,12 @@ class Script:
 
     def run(self, path: Path) -> Iterator[Verdict]:
         """Yield what became of each case, and of each other command that could not be followed."""
-        for command in commands(path.read_text(encoding="utf-8", errors="surrogateescape")):
+        try:
+            text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        except OSError as wrong:
+            yield Verdict(0, path.name, "failed", f"cannot be read: {wrong}")
+            return
+        for command in commands(text):
             try:
                 verdict = self.follow(command)
             except Exception as wrong:  # noqa: BLE001  (one case that breaks the evaluator or the runner is one failure)
@@ -327,7 +341,7 @@ class Expectation:
         return found
 
     def judge_vector(self, result: Vector) -> str | None:
-        wanted = [(labels, values[0]) for labels, values in self.expected()]
+        wanted = [(labels, values[0] if values else None) for labels, values in self.expected()]
         got = list(zip(result.series, result.values.tolist(), strict=True))
         if self.ordered and [labels for labels, _ in wanted] != [labels for labels, _ in got]:
             return f"order {[str(labels) for labels, _ in got]}"

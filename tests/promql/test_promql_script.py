@@ -175,3 +175,24 @@ def test_no_text_stops_the_runner(tmp_path_factory: pytest.TempPathFactory, text
     path = tmp_path_factory.mktemp("scripts") / "case.test"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     assert {verdict.outcome for verdict in Script().run(path)} <= {"passed", "failed", "skipped"}
+
+
+def test_what_is_no_file_is_one_failure(tmp_path: Path) -> None:
+    (tmp_path / "gone.test").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder.test").mkdir()
+    for name in ("gone.test", "folder.test"):
+        verdicts = list(Script().run(tmp_path / name))
+        assert [(verdict.outcome, "cannot be read" in verdict.why) for verdict in verdicts] == [("failed", True)]
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_does(tmp_path: Path) -> None:
+    path = tmp_path / "case.test"
+    path.write_bytes(b"\xef\xbb\xbfload 5m\r\n  a 1 2 3\r\n\r\neval instant at 5m a\r\n  a 2\r\n")
+    assert [verdict.outcome for verdict in Script().run(path)] == ["passed"]
+
+
+@pytest.mark.parametrize("points", ["1x1000000000", "_x9999999999", "stalex99999999", "1+1x10000000"])
+def test_points_without_end_are_one_failure(tmp_path: Path, points: str) -> None:
+    verdicts = run(tmp_path, f"load 5m\n  a {points}\neval instant at 5m 1\n  1\n")
+    assert [verdict.outcome for verdict in verdicts] == ["failed", "passed"]
+    assert "too many" in verdicts[0].why
