@@ -22,7 +22,7 @@ class Exposition:
     job: str
     hosts: str
     url: str
-    timeout: float = 10.0
+    timeout: float | None = None
     interval: float | None = None
     key: tuple[str | int, ...] = ()
     """Where in the settings' file it stands."""

@@ -123,7 +123,9 @@ class ExpositionSection(Section):
     job: Text = Field(description="The label job of all their series.")
     hosts: Text = Field("all", description="An Ansible pattern.")
     url: Address = Field(description="A template over host variables: http://{{ mendbook_address }}/metrics")
-    timeout: Time = Field(10.0, description="How long a page may take.")
+    timeout: Time | None = Field(
+        None, description="How long a page may take: 10 seconds, yet not into the next interval, when it is not said."
+    )
     interval: Time | None = Field(None, description="How often, when not as often as everything else.")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from typing import Final
 
 from engine.model.labels import METRIC_NAME, Batch, Labels
 from engine.ports import Clock
@@ -18,6 +20,11 @@ from engine.sources.spread import Rhythm, slots_for, spread
 from engine.sources.visits import Visits
 
 __all__ = ["Endpoint", "ExpositionSource"]
+
+PROMPT: Final = 0.9
+"""A page may take this share of the interval: a dead endpoint is known to be one before it is looked at again."""
+BRIEFEST: Final = 0.9
+"""Seconds that a page may take however short the interval."""
 
 
 class ExpositionSource:
@@ -78,7 +85,8 @@ class ExpositionSource:
         """Yield samples until told to stop: of each endpoint once an interval, at its own place in it.
 
         All samples of a page have the moment at which it was asked for. Pages that were asked for together come in one batch;
-        those that take long come later, each in its own. An endpoint that still owes its last page misses a beat. `before` is
+        those that take long come later, each in its own. A page that is not there when the next one is due counts as down, unless its
+        endpoint has a timeout of its own: then it misses beats for as long as it owes its last one. `before` is
         called before each beat.
         """
         rhythm, visits = Rhythm(clock.now(), interval), Visits(clock, self._read)
@@ -92,7 +100,7 @@ class ExpositionSource:
                 rhythm.divide(slots_for(len(targets), interval), now)
                 slots = spread(targets, rhythm.slots)
             for slot in rhythm.due(now):
-                waits = self._waits(visits.free(slots[slot]))
+                waits = self._waits(visits.free(slots[slot]), max(interval * PROMPT, BRIEFEST))
                 if waits:
                     visits.begin(slot, now, waits, self._begun(), self._limits.bytes)
             if not self._departed.empty():
@@ -112,9 +120,10 @@ class ExpositionSource:
                 self._fetcher = Fetcher()
             return self._fetcher
 
-    def _waits(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, float]:
-        """Return how many seconds each may take."""
-        return {one: self._timeout if one.timeout is None else one.timeout for one in endpoints}
+    def _waits(self, endpoints: Iterable[Endpoint], most: float = math.inf) -> dict[Endpoint, float]:
+        """Return how many seconds each may take; `most` holds for those that do not say it themselves."""
+        usual = min(self._timeout, most)
+        return {one: usual if one.timeout is None else one.timeout for one in endpoints}
 
     def _read(self, endpoint: Endpoint, fetched: Outcome[bytes]) -> Part | None:
         """Return what came of an endpoint; None when it has departed meanwhile."""

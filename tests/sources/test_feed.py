@@ -160,3 +160,11 @@ def test_before_each_beat_the_endpoints_may_be_looked_up(served, source):
     batch = next(source.feed(0.2, CLOCK, stop, look_up))
     assert len(batch.series) == 4
     assert len(counted) == 2
+
+
+def test_a_page_that_hangs_is_down_before_the_next_one_is_due(served, source):
+    source.set_endpoints([endpoint(served, "/silent")])
+    found = looks(until(source, 1.0, seen(3, "/silent")))["/silent"]
+    assert [value for _, _, value in found] == [0.0, 0.0, 0.0]
+    assert max(known - at for at, known, _ in found) < 1.8
+    assert found[-1][0] - found[0][0] < 3.5, "beats were missed"
