@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,12 @@ from tests.lab_tools.postgres_server import GivenServer, PostgresServer
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", metavar="DIR", help="run the PromQL conformance cases in DIR (promqltest files)")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start, also where the tests themselves run in the background of a shell that has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
