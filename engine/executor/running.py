@@ -130,7 +130,7 @@ def fork(work: Callable[[int], None], learn: Callable[[list[str]], None]) -> Run
         return Running(pid, reading, learn)
     status = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         processes.die_with_parent(parent)
         os.close(reading)
