@@ -44,9 +44,17 @@ def kind(place: Path) -> str:
     return found if found == "cgroup2" else next(each for each in options.split(",") if each in ("freezer", "pids"))
 
 
+def named(pid: int) -> str:
+    """Return the name of a process; none when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def test_what_runs_in_a_group_is_found_and_killed_whatever_it_forgets(group: Group) -> None:
     with subprocess.Popen(["sh", "-c", ESCAPES], preexec_fn=group.enter) as shell:  # noqa: PLW1509 - no thread runs here
-        wait(lambda: len(group.pids()) == 3, "three sleepers")
+        wait(lambda: [named(pid) for pid in group.pids()] == ["sleep"] * 3, "three sleepers, and none on its way there")
         assert not group.empty
         found = processes.members("nobody", group)
         assert {process.pid for process in found} == group.pids()
