@@ -91,7 +91,10 @@ class Term:
         return Holder(int(name[1]), name[2], float(found[1])) if name else Holder(0, "unknown", float(found[1]))
 
     def release(self) -> None:
-        """Give the lock up."""
+        """Give the lock up: it is free when this returns, not only once the server has noticed that a connection ended."""
+        if self._keeper is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                self._keeper.execute(text(f"SELECT pg_advisory_unlock({LOCK})"))
         self.forget()
 
     def forget(self) -> None:
