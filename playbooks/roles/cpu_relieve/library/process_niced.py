@@ -15,7 +15,10 @@ options:
   pattern:
     description: A shell pattern of the process's name as C(ps -o comm) shows it, at most fifteen characters.
     type: str
-    required: true
+  processes:
+    description: Instead of a pattern, processes as C(process_culprit) names them, by number, start and name.
+    type: list
+    elements: str
   nice:
     description: The niceness, 1 to 19.
     type: int
@@ -39,7 +42,7 @@ processes:
   elements: str
   returned: always
 matched:
-  description: How many processes have such a name.
+  description: How many processes have such a name, or are still there.
   type: int
   returned: always
 """
@@ -53,14 +56,15 @@ from ansible.module_utils.basic import AnsibleModule
 KTHREADD = 2
 
 
-def stat_of(pid: int) -> tuple[str, int]:
-    """Return a process's name and its parent; ('', 0) when it has ended. A name may hold blanks and brackets itself."""
+def stat_of(pid: int) -> tuple[str, int, str]:
+    """Return a process's name, parent and start; ('', 0, '') when it has ended. A name may hold blanks and brackets itself."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             text = stream.read()
     except OSError:
-        return "", 0
-    return text[text.index("(") + 1 : text.rindex(")")], int(text[text.rindex(")") + 1 :].split()[1])
+        return "", 0, ""
+    fields = text[text.rindex(")") + 1 :].split()
+    return text[text.index("(") + 1 : text.rindex(")")], int(fields[1]), fields[19]
 
 
 def own_line() -> set[int]:
@@ -77,24 +81,36 @@ def matching(pattern: str) -> list[tuple[int, str]]:
     spared = own_line() | {1, KTHREADD}
     found = []
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        name, parent = stat_of(pid)
+        name, parent, _ = stat_of(pid)
         if name and pid not in spared and parent != KTHREADD and fnmatch.fnmatchcase(name, pattern):
             found.append((pid, name))
     return found
 
 
+def still_there(processes: list[str]) -> list[tuple[int, str]]:
+    """Return those of the named processes that have not ended; a number with another start is another's."""
+    told = [one.split(" ", 2) for one in processes]
+    return [(int(pid), name) for pid, start, name in told if stat_of(int(pid))[2] == start]
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"pattern": {"type": "str", "required": True}, "nice": {"type": "int", "default": 10}},
+        argument_spec={
+            "pattern": {"type": "str"},
+            "processes": {"type": "list", "elements": "str"},
+            "nice": {"type": "int", "default": 10},
+        },
+        required_one_of=[("pattern", "processes")],
+        mutually_exclusive=[("pattern", "processes")],
         supports_check_mode=True,
     )
     pattern, nice = module.params["pattern"], module.params["nice"]
     if not 1 <= nice <= 19:  # noqa: PLR2004 - the kernel's range, without the half that raises a priority
         module.fail_json(msg=f"a niceness is 1 to 19, not {nice}")
-    if re.search(r"[^*?\[\]!-]", pattern) is None:
+    if pattern is not None and re.search(r"[^*?\[\]!-]", pattern) is None:
         module.fail_json(msg=f"{pattern!r} names no process in particular")
     changed = []
-    found = matching(pattern)
+    found = still_there(module.params["processes"]) if pattern is None else matching(pattern)
     for pid, name in found:
         try:
             if os.getpriority(os.PRIO_PROCESS, pid) < nice:
