@@ -62,7 +62,7 @@ class Pages:
 
         for setting in self.settings:
             for name in hosts_of(setting.hosts, inventory, self.trouble):
-                url = filled(setting.url, name, inventory, self.trouble)
+                url = filled(setting.url, setting.job, name, inventory, self.trouble)
                 if url is not None:
                     yield Endpoint(url, instance_of(name, inventory), setting.job, timeout=setting.timeout)
 
@@ -93,12 +93,12 @@ class Probes:
         """Yield the probe of every host that a setting is for."""
         for setting in self.settings:
             for name in hosts_of(setting.hosts, inventory, self.trouble):
-                address = filled(setting.address, name, inventory, self.trouble)
+                address = filled(setting.address, setting.job, name, inventory, self.trouble)
                 probe = probe_of(setting, address, instance_of(name, inventory)) if address else None
                 if probe is not None:
                     yield probe
                 elif address:
-                    self.trouble(f"probe {setting.job} of {name}: {address!r} is not host:port")
+                    self.trouble(f"probe {setting.job} of {name}: its address is not host:port")
 
     def collect(self, at: float) -> Batch:
         """Return how every probe went."""
@@ -211,13 +211,16 @@ def hosts_of(pattern: str, inventory: Inventory, trouble: Trouble) -> tuple[str,
     return names
 
 
-def filled(template: str, name: str, inventory: Inventory, trouble: Trouble) -> str | None:
-    """Return an address with the host's variables filled in; None, with a remark, when one is missing."""
+def filled(template: str, job: str, name: str, inventory: Inventory, trouble: Trouble) -> str | None:
+    """Return an address with the host's variables filled in; None, with a remark, when one is missing.
+
+    No remark repeats an address: it may hold a password.
+    """
     values: dict[str, Value | str] = {"inventory_hostname": name, "ansible_host": name, **inventory.hosts.get(name, {})}
     try:
         return render_text(template, values)
     except TemplateError as error:
-        trouble(f"{name}: {template}: {error}")
+        trouble(f"{job} of {name}: its address cannot be told: {error}")
         return None
 
 

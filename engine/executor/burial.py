@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.executor import folder as folders
-from engine.executor import groups, processes
+from engine.executor import groups, jobs, processes
 from engine.executor.folder import Folder
 
 _KILL = 1.0
@@ -40,6 +40,7 @@ def bury(
     if not why and remote:
         why = unproved(remote)
     folder.forget_secrets()
+    jobs.forget(execution)
     groups.forget(execution)
     grave = {"at": grave["at"], "contained": not why, "why": why, "remote": remote}
     folders.write_whole(folder.tombstone, grave)

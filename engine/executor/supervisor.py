@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from engine.executor import burial, groups, processes, running, scope, sweep, warden, worker
+from engine.executor import burial, groups, jobs, processes, running, scope, sweep, warden, worker
 from engine.executor import folder as folders
 from engine.executor import order as orders
 from engine.executor.folder import Folder
@@ -228,6 +228,7 @@ def _supervise(folder: Folder, order: Order, stage: Stage | None) -> None:
             signal.signal(number, supervisor.stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, warden.SIGNALS)
         ending = supervisor.run()
+    jobs.forget(order.id)
     if group is not None:
         group.remove()
     parts = [ending.message, burial.unproved(supervisor.remote) if supervisor.remote else "", journal.trouble]

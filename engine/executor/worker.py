@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.executor import folder as folders
+from engine.executor import jobs
 from engine.executor.events import Playback
 from engine.executor.inputs import Step
 from engine.executor.journal import printable
@@ -62,6 +63,7 @@ def environment(step: Step, order: Order, private: Path) -> dict[str, str]:
         "TERM": "dumb",
         **_connections(private),
         **pipelined(found),
+        **jobs.surroundings(order.id, _settled(found)),
         **found,
         "PATH": search_path(found.get("PATH", "")),
         "ANSIBLE_LOCAL_TEMP": str(private / "tmp"),

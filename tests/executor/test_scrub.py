@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import base64
+import json
+import shlex
 import time
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.executor.scrub import HIDDEN, Scrubber, redacted, secrets_in
-from engine.model.secrecy import looks_secret
+from engine.model.secrecy import looks_secret, texts_in
 
 
 @pytest.mark.parametrize(
@@ -110,3 +114,36 @@ def test_no_text_takes_long(piece: str) -> None:
     begun = time.process_time()
     scrubber(text)
     assert time.process_time() - begun < 2.0
+
+
+@given(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=8), st.binary(), st.binary())
+def test_a_known_value_is_hidden_however_it_is_written(secret: str, before: bytes, after: bytes) -> None:
+    scrubber = Scrubber([secret])
+    whole = base64.b64encode(before + secret.encode() + after).decode()
+    start, end = -(-len(before) // 3) * 4, (len(before) + len(secret.encode())) // 3 * 4
+    assert whole[start:end] not in scrubber(whole).replace(HIDDEN, "\x00")
+    for written in (
+        json.dumps(secret), json.dumps(secret, ensure_ascii=False), json.dumps(json.dumps(secret)), quote(secret, safe=""),
+        quote_plus(secret), shlex.quote(secret),
+    ):  # fmt: skip
+        shown = scrubber(f"it is {written}.")
+        assert HIDDEN in shown
+        assert set(shown.replace(HIDDEN, "")) <= set("it is.'\"\\")
+
+
+def test_many_known_values_cost_little() -> None:
+    scrubber = Scrubber(f"{number:x}-secret-{number}" for number in range(1000))
+    text = "the quick brown fox jumps over the lazy dog\n" * 1500
+    scrubber("once")
+    begun = time.process_time()
+    assert scrubber(text) == text
+    assert time.process_time() - begun < 1.0
+
+
+def test_what_came_of_a_hushed_task_is_secret_but_for_how_it_went() -> None:
+    result = {
+        "changed": True, "rc": 0, "start": "2026-01-01 00:00:00.000000", "cmd": ["/usr/bin/fetch", "--id", "a1b2c3d4e5"],
+        "stdout": "token=x9y8z7w6v5", "stdout_lines": ["token=x9y8z7w6v5"], "results": [{"json": {"value": 12345678}}],
+        "msg": "fetched it with f00dbeef99", "state": "present",
+    }  # fmt: skip
+    assert set(texts_in(result)) == {"a1b2c3d4e5", "token=x9y8z7w6v5", "x9y8z7w6v5", "12345678", "f00dbeef99"}

@@ -1,8 +1,9 @@
 """A callback for Ansible, loaded by ansible-playbook under ansible-runner's own: it prints no results, and points out secrets.
 
 Results reach the supervisor as events, so that printing them, megabytes at times, through a terminal would be waste.
-At the start of each play the secret variables of its hosts, those that are vaulted and those whose names look
-secret, are written to a private file, so that their values can be hidden wherever they turn up. Two more files say on which
+The values of secret variables, those that are vaulted and those whose names look secret, are written to a private file, so that
+they can be hidden wherever they turn up: of the hosts at the start of each play, then what tasks are given, set and register.
+What is registered under `no_log` is secret, too, whatever its name. Two more files say on which
 other machines something of the run may go on when it is over, and whether it ran as another user; what runs there carries the
 execution's mark in its environment.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,7 +42,16 @@ DOCUMENTATION = """
 _VAULTED = b"$ANSIBLE_VAULT"
 _DEEPEST = 12
 _MARK = "MENDBOOK_RUN"  # not the name of the mark on this machine: a node may be this machine, and what asks it must not find itself
-_INCLUDES = ("include_vars", "ansible.builtin.include_vars", "ansible.legacy.include_vars")
+_SETTERS = tuple(
+    f"{prefix}{name}" for prefix in ("", "ansible.builtin.", "ansible.legacy.") for name in ("include_vars", "set_fact")
+)
+_LOOKUP = re.compile(r"\b(?:lookup|query|q)\s*\(")
+_READING = re.compile(
+    r"\b(?:lookup|query|q)\s*\(\s*['\"](?:ansible\.builtin\.)?(?:env|file|ini|csvfile|vars|dict|items)['\"]"
+)
+"""Lookups that only read: to work one out once more changes nothing."""
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_REFERENCE = re.compile(r"\s*\{\{\s*[A-Za-z_]\w*\s*\}\}\s*")
 _PAUSES = ("pause", "ansible.builtin.pause", "ansible.legacy.pause")
 _LOCAL = ("local", "ansible.builtin.local", "ansible.legacy.local")
 
@@ -72,7 +83,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._touched: set[str] = set()
         self._vanished: set[str] = set()
         self._jobs: set[tuple[str, str]] = set()
-        self._silent: set[str] = set()
+        self._silent: dict[str, set[str]] = {}
+        """Hosts for which something was set or registered without being shown; its names, where they are known."""
+        self._seen: set[int] = set()
         self._play: Any = None
         self._hosts: dict[str, Any] = {}
         self._rules = _rules()
@@ -95,9 +108,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         for host in hosts:
             variables = manager.get_vars(play=play, host=host, include_hostvars=False)
             self._settle(host, variables, manager)
-            self._found |= self._secrets_of(variables)
+            self._found |= self._secrets_of(variables) | self._composed(variables, variables, manager)
             if (variables.get("ansible_connection") or play.connection) not in _LOCAL:
                 self._remote.add(host.get_name())
+            elif "ansible_async_dir" not in variables and (jobs := os.environ.get("MENDBOOK_JOBS")):
+                host.set_variable("ansible_async_dir", jobs)  # Ansible leaves what a job said there under no_log
             if variables.get("ansible_become"):
                 self._write("became", ["yes"])
         _mark(play)
@@ -123,10 +138,50 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             )
         if task.become:
             self._write("became", ["yes"])
-        for host in [self._hosts[name] for name in self._silent if name in self._hosts]:
-            manager = self._play.get_variable_manager()
-            self._add(self._secrets_of(manager.get_vars(play=self._play, host=host, include_hostvars=False)))
+        manager = self._play.get_variable_manager()
+        found = self._given(task)
+        composed = [name for name, value in task.get_vars().items() if self._is_composed(name, value)]
+        for host in self._hosts.values() if composed else ():
+            variables = manager.get_vars(play=self._play, host=host, task=task, include_hostvars=False)
+            found |= self._composed({name: variables.get(name) for name in composed}, variables, manager)
+        for name, hushed in self._silent.items():
+            if name in self._hosts:
+                variables = manager.get_vars(play=self._play, host=self._hosts[name], include_hostvars=False)
+                found |= self._secrets_of(variables)
+                found |= {text for each in hushed for text in self._secrecy.texts_in(variables.get(each))}
         self._silent.clear()
+        self._add(found)
+
+    def _given(self, task: Any) -> set[str]:
+        """Return the secrets among what a task, its blocks and its role are given, as it is written."""
+        found = self._secrets_of(task.get_vars())
+        for value in (task.args, task.loop, task.environment):
+            found.update(self._secrets("", value))
+        role = task._role  # noqa: SLF001 - Ansible has no other way to it
+        if role is not None and id(role) not in self._seen:
+            self._seen.add(id(role))
+            found |= self._secrets_of(role.get_default_vars()) | self._secrets_of(role.get_vars(include_params=False))
+        return found
+
+    def _is_composed(self, name: str, value: Any) -> bool:
+        """Return whether a secret's value is a template that is more than another variable's name."""
+        if not isinstance(value, str) or isinstance(value, EncryptedString) or "{{" not in value:
+            return False
+        return self._secrecy.looks_secret(name) and not _REFERENCE.fullmatch(value)
+
+    def _composed(self, some: Mapping[str, Any], variables: Mapping[str, Any], manager: Any) -> set[str]:
+        """Return the values of secrets that are templates, where to work one out can have no effect."""
+        names = [name for name, value in some.items() if self._is_composed(name, value)]
+        if not names:
+            return set()
+        templar, found = Templar(manager._loader, dict(variables)), set[str]()  # noqa: SLF001 - as above
+        for name in names:
+            if _only_reads(some[name], variables):
+                try:
+                    found.update(self._secrets(name, templar.template(some[name])))
+                except AnsibleError:
+                    continue  # whoever uses it will be told
+        return found
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
         """Likewise."""
@@ -138,10 +193,18 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def _remember(self, result: Any) -> None:
         """Remember which jobs go on by themselves, and the secrets among what was set."""
-        host, told = result.host.get_name(), result.result
+        host, told, given = result.host.get_name(), result.result, result.task_fields
         self._learn(told)
-        if result.task_fields.get("action") in _INCLUDES and "censored" in told:
-            self._silent.add(host)  # as it does with an encrypted file
+        self._add({text for name in ("args", "environment") for text in self._secrets("", given.get(name))})
+        register = str(given.get("register") or "")
+        hidden = "censored" in told
+        if (hidden and given.get("action") in _SETTERS) or (
+            register and (hidden or self._secrecy.looks_secret(register))
+        ):
+            hushed = self._silent.setdefault(host, set())  # an encrypted file that is included is not shown either
+            hushed.update([register] if register else [])
+            if hidden and str(given.get("action")).endswith("set_fact"):
+                hushed.update(map(str, given.get("args") or ()))
         self._touched.add(host)
         self._vanished.discard(host)
         alone = bool(result.task_fields.get("async_val")) and not result.task_fields.get("poll")
@@ -246,6 +309,21 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             except OSError:
                 self._files[path] = False
         return self._files[path]
+
+
+def _only_reads(template: str, variables: Mapping[str, Any]) -> bool:
+    """Return whether a template, with the variables that it names and those that they name, looks up nothing that may have an effect."""
+    seen: set[str] = set()
+    waiting = [template]
+    while waiting:
+        text = waiting.pop()
+        if len(_LOOKUP.findall(text)) != len(_READING.findall(text)):
+            return False
+        for name in set(_NAME.findall(text)).intersection(variables).difference(seen):
+            seen.add(name)
+            if isinstance(value := variables[name], str) and not isinstance(value, EncryptedString) and "{{" in value:
+                waiting.append(value)
+    return True
 
 
 def _rules() -> Mapping[str, str]:
