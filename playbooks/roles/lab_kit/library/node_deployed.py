@@ -9,7 +9,7 @@ module: node_deployed
 short_description: Bring packages, folders, files and units of a node to a state in one call
 description:
   - One call in place of a task for each file and unit, since what a task costs is mostly getting there.
-  - The order is that of the options. Nothing is touched that is as it should be.
+  - The order is that of the options, but for users. Nothing is touched that is as it should be.
   - A unit that has been running since before one of the files in its RV(restart_on) was written is restarted; so a run that
     was broken off between the two is made good by the next.
 author: [Mendbook contributors]
@@ -31,7 +31,8 @@ options:
       mode: {description: The mode in octal digits., type: str, default: "0755"}
   files:
     description: >-
-      Files with their content. Those below C(/etc/sysusers.d) come into force at once, so that later ones can belong to their users.
+      Files with their content. Those below C(/etc/sysusers.d) come into force before anything else, so that folders and files can
+      belong to their users.
     type: list
     elements: dict
     default: []
@@ -294,10 +295,14 @@ def main() -> None:
     )
     deployment = Deployment(module)
     deployment.install(module.params["packages"])
+    users = [wanted for wanted in module.params["files"] if wanted["path"].startswith(SYSUSERS)]
+    for wanted in users:
+        deployment.file(wanted)
     for folder in module.params["folders"]:
         deployment.folder(folder)
     for wanted in module.params["files"]:
-        deployment.file(wanted)
+        if wanted not in users:
+            deployment.file(wanted)
     for path in module.params["absent"]:
         deployment.remove(path)
     deployment.bring(module.params["units"])
