@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.executor.processes import MARK
-from engine.executor.warm import disguise, memory
+from engine.executor.warm import disguise, haste, memory
 from engine.executor.warm.memory import Memory
 from engine.executor.warm.starts import Cold, Reason
 
@@ -122,6 +122,7 @@ class Stage:
         constants = importlib.import_module("ansible.constants")
         constants.set_constant(_TEMPORARY, constants.config.get_config_value(_TEMPORARY))
         importlib.import_module("ansible.utils.display").Display()._set_column_width()  # noqa: SLF001 - the terminal is another
+        haste.install()
         if self.lessons is not None:
             atexit.register(self._write_lessons, self.lessons)
 
