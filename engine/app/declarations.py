@@ -21,6 +21,7 @@ from engine.model.decision import Preparation
 from engine.model.execution import PlannedStep
 from engine.model.incident import Alert, Incident
 from engine.model.runbook import Catalog, Remedy, Runbook, Step
+from engine.model.veil import without_secrets
 from engine.templates import TemplateError, render_text, render_tree
 
 Mark = tuple[str, str]
@@ -189,7 +190,7 @@ class Declarations:
                 "labels": dict(alert.labels) if alert is not None else {},
                 "value": alert.value if alert is not None else None,
             },
-            "host": dict(self.inventory.hosts.get(incident.target, {})),
+            "host": without_secrets(self.inventory.hosts.get(incident.target, {})),  # for what it gives is recorded
         }
 
     def names(self, values: Mapping[str, Any]) -> dict[str, object]:

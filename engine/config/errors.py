@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from engine.model.runbook import Place
+from engine.model.veil import veiled
 
 _WIDEST_LINE = 140
 
@@ -43,7 +44,7 @@ class Problem:
         if self.place is not None:
             lines.append(f"Origin: {self.place}")
             if self.source_line.strip():
-                lines += _excerpt(self.place, self.source_line, self.width)
+                lines += _excerpt(self.place, veiled(self.source_line), self.width)  # logs are read by many
         return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ from engine.config.errors import Problem, Severity
 from engine.model.labels import Labels
 from engine.model.runbook import Place, Value
 from engine.model.target import Fleet, Target
+from engine.model.veil import has_secrets
 
 TIMEOUT = 60.0
 PLUGIN_AGE = 300.0
@@ -61,7 +62,10 @@ class Inventory:
 
 
 def load_inventory(paths: Sequence[Path], cache: Path | None = None) -> Inventory:
-    """Return every host of the inventory. Raises InventoryError when Ansible cannot read it."""
+    """Return every host of the inventory. Raises InventoryError when Ansible cannot read it.
+
+    What Ansible says is kept in `cache`, unless secrets are among it: they are to stand where people wrote them, and nowhere else.
+    """
     paths = tuple(path.absolute() for path in paths)
     for path in paths:
         if not path.exists():
@@ -69,7 +73,7 @@ def load_inventory(paths: Sequence[Path], cache: Path | None = None) -> Inventor
     mark, plain = fingerprint(paths)
     kept = remembered(cache, mark, None if plain else PLUGIN_AGE)
     listed = kept if kept is not None else ask_ansible(paths)
-    if kept is None and cache is not None and not any(map(is_sealed, files_of(paths))):
+    if kept is None and cache is not None and not any(map(is_sealed, files_of(paths))) and not has_secrets(listed):
         remember(cache, mark, listed)
     return read(paths, listed)
 
@@ -269,7 +273,7 @@ def remembered(cache: Path | None, mark: str, longest: float | None) -> dict[str
 
 
 def remember(cache: Path, mark: str, listed: object) -> None:
-    """Keep an answer; variables may be secret, so nobody else may read it. A full disk only costs the next start."""
+    """Keep an answer, for nobody else to read. A full disk only costs the next start."""
     fresh = cache.with_name(f".{cache.name}.{os.getpid()}")
     try:
         cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

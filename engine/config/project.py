@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from engine.config.document import Document
 from engine.model.notice import NoticeKind
 from engine.model.runbook import Approval, Condition, Limits, Mode, RecordingRule, Scalar
+from engine.model.secrecy import looks_secret
 
 FILE_NAME = "mendbook.yml"
 V = TypeVar("V")
@@ -89,9 +90,11 @@ class Layers(Generic[V]):
 
 
 def shorn(address: str) -> str:
-    """Return an address without user and password."""
+    """Return an address without user and password, wherever in it they stand."""
     scheme, mark, rest = address.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+    place, question, query = rest.rpartition("@")[2].partition("?")
+    told = "&".join(each for each in query.split("&") if not looks_secret(each.partition("=")[0]))
+    return f"{scheme}{mark}{place}{question if told else ''}{told}"
 
 
 Overrides = Layers[Mapping[str, Scalar]]

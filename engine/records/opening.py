@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from engine.model.decision import Entry
+from engine.model.secrecy import looks_secret
 from engine.model.standing import Pause
 from engine.records import chain
 from engine.records.errors import RecordError
@@ -60,10 +61,16 @@ def address(where: str | Path) -> URL:
     if isinstance(where, str) and "://" in where:
         try:
             url = make_url(where)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:  # a port that is no number
             raise RecordError(f"not a database URL: {error}", path="record", fix="write a path, or a URL") from error
         return url.set(drivername=DRIVER) if url.drivername in ("postgres", "postgresql") else url
     return URL.create("sqlite", database=str(where))
+
+
+def shown(url: URL) -> str:
+    """Return a database URL as people are told of it: without a password, wherever in it that stands."""
+    hidden = [name for name in url.query if looks_secret(name)]
+    return url.difference_update_query(hidden).render_as_string(hide_password=True)
 
 
 def connect(url: URL, *, read_only: bool, mark: Path | None = None) -> Database:
@@ -100,7 +107,7 @@ def connect_server(url: URL, *, read_only: bool, mark: Path | None) -> Database:
     engine = create_engine(url, json_serializer=canonical, pool_pre_ping=True, connect_args=more)
     readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     writers = engine.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=read_only)
-    return Database(readers, writers, url.render_as_string(hide_password=True), None, mark)
+    return Database(readers, writers, shown(url), None, mark)
 
 
 def readable(path: Path) -> dict[str, str]:

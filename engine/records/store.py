@@ -43,7 +43,7 @@ class Record:
         """The term of leadership that commits belong to, where leadership can be lost."""
         self.newest = 0
         """The highest version that was seen."""
-        self.place = url.render_as_string(hide_password=True)
+        self.place = opening.shown(url)
         with guarded(url.database or self.place):
             self.database = opening.connect(url, read_only=read_only, mark=mark)
             self.place = self.database.place
