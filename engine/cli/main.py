@@ -36,7 +36,8 @@ COMMANDS = {
     "backup": ("backup", "Copy the record, verified, while the engine runs."),
     "restore": ("restore", "Put a backup in the record's place; automation is paused until resumed."),
     "metrics": ("metrics", "Query and list the collected series."),
-    "lab": ("lab", "Look at or end the cluster that a demo left running."),
+    "drill": ("drill", "Break the lab on purpose, and keep score of how it was handled."),
+    "lab": ("lab", "Make, look at or end a lab: real machines, or a demo's cluster."),
 }
 
 EPILOG = """\b

@@ -30,6 +30,7 @@ EXPECTED = {
     ("engine.app.wiring", "AppError"): Exit.ERROR,
     ("engine.lab.control", "ControlError"): Exit.UNAVAILABLE,
     ("engine.lab.cluster", "ClusterError"): Exit.ERROR,
+    ("engine.lab.vagrant.plan", "LabError"): Exit.ERROR,
 }
 """Errors that are part of life, each with its exit code: the class is looked up only where its module was imported."""
 

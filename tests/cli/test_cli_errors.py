@@ -126,7 +126,7 @@ HELPS = (
     ("incidents",), ("incidents", "list"), ("incidents", "show"), ("incidents", "ack"), ("incidents", "close"),
     ("incidents", "hand-back"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
     ("stop",), ("trust",), ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
-    ("lab",), ("lab", "status"), ("lab", "down"),
+    ("lab",), ("lab", "up"), ("lab", "prepare"), ("lab", "needs"), ("lab", "status"), ("lab", "ssh"), ("lab", "power"), ("lab", "down"),
     ("plan",), ("run",), ("approve",), ("deny",), ("silence",), ("silence", "list"), ("silence", "add"), ("silence", "expire"),
     ("audit-log",), ("audit-log", "list"), ("audit-log", "verify"), ("audit-log", "export"), ("backup",), ("restore",),
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The lab of real nodes: six machines that Vagrant makes and playbooks fill; see its README."""

@@ -1,0 +1,124 @@
+"""The lab's Ansible inventory: how the controller reaches each node, what it is there for, and how its power is cut."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.lab.vagrant.place import Lab
+from engine.lab.vagrant.plan import Node, Plan, ports
+
+HEAD = """\
+# Written by `mendbook lab`. The controller reaches nodes on this machine's loopback addresses only; among themselves they use
+# `lab_address`. `fence_*_command` are run on the controller: off, on, and `status`, which prints `on` or `off`.
+---
+"""
+_GROUP_VARIABLES: dict[str, dict[str, Any]] = {
+    "balancers": {
+        "service": "haproxy.service",
+        "balancer_backend": "web",
+        "balancer_socket": "/run/haproxy/admin.sock",
+        "mendbook_balancer_url": "http://{{ ansible_host }}:8404/metrics",
+    },
+    "web": {
+        "service": "ledger.service",
+        "mendbook_ledger_url": "http://{{ ansible_host }}:8080/metrics",
+    },
+    "db": {
+        "service": "postgresql@15-main.service",
+        "data_directory": "/srv/postgresql/15/main",
+        "mendbook_postgres_url": "http://{{ ansible_host }}:9187/metrics",
+    },
+    "spare": {"replica_service": "ledger.service", "replica_port": 8080},
+}
+"""What the members of a group have in common."""
+
+_CHECKS = {
+    "ledger": {
+        "tables": ["public.accounts", "public.transfers"],
+        "sql": "SELECT sum(balance) FROM accounts",
+        "expected": "10000000",
+    }
+}
+"""What must hold of the database before traffic returns to it: money moves, and is never made or lost."""
+
+_HTTP = {
+    "balancers": "http://{{ ansible_host }}:8080/healthz",
+    "web": "http://{{ ansible_host }}:8080/healthz",
+}
+_DEPENDS = {"lb": ("web1", "web2"), "web1": ("db1", "db2"), "web2": ("db1", "db2")}
+"""Whose fault explains a node's alerts. The databases change places, so that neither depends on the other for good."""
+
+
+def inventory(lab: Lab, mendbook: Path) -> dict[str, Any]:
+    """Return the inventory of a lab; `mendbook` is the program that cuts power."""
+    place, plan = lab.place, lab.plan
+    common = {
+        "ansible_user": "root",
+        "ansible_port": ports()["ssh"][0],
+        "ansible_ssh_private_key_file": str(place.key),
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_common_args": " ".join(ssh_options(place.root)),
+        "service_manager": "systemd",
+        "lab_index": plan.index,
+        "lab_network": str(plan.subnet),
+        "postgres_checks": _CHECKS,
+        "mendbook_metrics_url": "http://{{ ansible_host }}:9100/metrics",
+        "mendbook_process_url": "http://{{ ansible_host }}:9256/metrics",
+        "mendbook_address": "{{ ansible_host }}:{{ ansible_port }}",
+    }
+    groups = {
+        group: _drop_empty({"hosts": {node.name: {} for node in plan.nodes if group in node.groups}, "vars": variables})
+        for group, variables in _GROUP_VARIABLES.items()
+    }
+    hosts = {node.name: host(lab, node, mendbook) for node in plan.nodes}
+    return {"lab": {"vars": common, "hosts": hosts, "children": groups}}
+
+
+def host(lab: Lab, node: Node, mendbook: Path) -> dict[str, Any]:
+    """Return one host's variables."""
+    power = [str(mendbook), "lab", "power", "--dir", str(lab.place.root), node.name]
+    there = {each.name for each in lab.plan.nodes}
+    found: dict[str, Any] = {
+        "ansible_host": node.loopback,
+        "lab_address": node.address,
+        "depends_on": [name for name in _DEPENDS.get(node.name, ()) if name in there],
+        "fence_off_command": [*power, "off"],
+        "fence_status_command": [*power, "status"],
+        "fence_on_command": [*power, "on"],
+    }
+    if url := next((_HTTP[group] for group in node.groups if group in _HTTP), None):
+        found["mendbook_http_url"] = url
+    return _drop_empty(found)
+
+
+def ssh_options(root: Path) -> list[str]:
+    """Return the options of ssh for nodes whose host keys come and go with the lab."""
+    known = root / "known_hosts"
+    return ["-o", "StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={known}", "-o", "LogLevel=ERROR"]
+
+
+def ssh_command(lab: Lab, node: Node, words: tuple[str, ...]) -> list[str]:
+    """Return the command that opens a shell on a node, or runs `words` there."""
+    options = [*ssh_options(lab.place.root), "-i", str(lab.place.key), "-p", str(ports()["ssh"][0])]
+    return ["ssh", *options, f"root@{node.loopback}", *words]
+
+
+def write(lab: Lab) -> None:
+    """Write the inventory's file."""
+    program = Path(sys.executable).with_name("mendbook")
+    lab.place.inventory.parent.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(inventory(lab, program), sort_keys=False, width=140, default_flow_style=None)
+    lab.place.inventory.write_text(HEAD + text)
+
+
+def groups_of(plan: Plan) -> dict[str, list[str]]:
+    """Return the members of each group."""
+    return {group: [node.name for node in plan.nodes if group in node.groups] for group in _GROUP_VARIABLES}
+
+
+def _drop_empty(mapping: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if value not in ([], {})}

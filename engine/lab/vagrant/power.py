@@ -1,0 +1,60 @@
+"""A node's power: off, on, and what it is. What is off stays off until it is told to come on."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+from engine.lab.vagrant.commands import Commands
+from engine.lab.vagrant.machines import running, vagrant
+from engine.lab.vagrant.place import Lab
+from engine.lab.vagrant.plan import LabError, Node, Provider
+
+_SECONDS = 120.0
+
+
+class Power(StrEnum):
+    """Whether a node runs."""
+
+    ON = "on"
+    OFF = "off"
+
+
+def status(lab: Lab, name: str) -> Power:
+    """Return whether a node has power, as its provider says, not as the network seems. Raises LabError."""
+    commands, node = Commands(lab), lab.plan.node(name)
+    if lab.provider == Provider.DOCKER:
+        form = "{{.State.Running}} {{.State.Pid}}"
+        text = commands.run("podman", "container", "inspect", "--format", form, node.container)
+        return Power.OFF if text.split() == ["false", "0"] else Power.ON
+    return Power.ON if running(commands)[name] == "running" else Power.OFF
+
+
+def switch(lab: Lab, name: str, wanted: Power) -> bool:
+    """Have a node's power on or off, proved by its provider; return whether that changed it. Raises LabError.
+
+    Off is as a pulled plug: nothing on the node is asked. One at a time for each node; who comes second finds it done.
+    """
+    commands, node = Commands(lab), lab.plan.node(name)
+    with alone(lab, node):
+        if status(lab, name) == wanted:
+            return False
+        if lab.provider == Provider.DOCKER:
+            words = ("stop", "--time", "0") if wanted == Power.OFF else ("start",)
+            commands.run("podman", *words, node.container, timeout=_SECONDS)
+        else:
+            words = ("halt", "--force", name) if wanted == Power.OFF else ("up", "--no-provision", name)
+            vagrant(commands, *words, heard=lambda _: None, timeout=_SECONDS)
+        if (now := status(lab, name)) != wanted:
+            raise LabError(f"{name} is {now}, though it was told to be {wanted}")
+        return True
+
+
+@contextmanager
+def alone(lab: Lab, node: Node) -> Iterator[None]:
+    """Wait until nobody else switches this node."""
+    with (lab.place.root / f"power-{node.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
