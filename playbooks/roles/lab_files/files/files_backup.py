@@ -41,7 +41,13 @@ def restic(*words: str) -> str:
     """Return what restic printed. Raises Trouble."""
     try:
         done = subprocess.run(
-            ["restic", "--quiet", *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False, stdin=subprocess.DEVNULL
+            ["restic", "--quiet", *words],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Trouble(f"restic {words[0]}: {error}") from error

@@ -107,6 +107,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 SYSUSERS = "/etc/sysusers.d/"
 UNIT_FOLDERS = ("/etc/systemd/system/",)
+ENABLED = {"enabled", "static", "indirect", "generated", "alias"}
+DISABLED = {"disabled", "static", "indirect", "generated", "masked", ""}
 SHOWN = "Id,LoadState,ActiveState,UnitFileState,NeedDaemonReload,ActiveEnterTimestampMonotonic,StateChangeTimestampMonotonic"
 
 
@@ -178,7 +180,9 @@ class Deployment:
         secret = int(wanted["mode"], 8) & 0o004 == 0
         if not secret:
             after = wanted["content"]
-            self.diffs.append({"before_header": path, "after_header": path, "before": (before or b"").decode(errors="replace"), "after": after})
+            self.diffs.append(
+                {"before_header": path, "after_header": path, "before": (before or b"").decode(errors="replace"), "after": after}
+            )
         self.written.append(path)
         if self.module.check_mode:
             return
@@ -215,8 +219,7 @@ class Deployment:
         """Return systemd's view of the units, by the names asked for."""
         blocks = self.run("systemctl", "show", f"--property={SHOWN}", "--", *names).strip().split("\n\n")
         return {
-            name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-            for name, block in zip(names, blocks, strict=True)
+            name: dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for name, block in zip(names, blocks, strict=True)
         }
 
     def newer(self, paths: list[str], since: str) -> bool:
@@ -224,44 +227,56 @@ class Deployment:
         moment = time.time() - (time.monotonic() - int(since or 0) / 1e6)
         return any(os.path.exists(path) and os.stat(path).st_mtime > moment for path in paths)
 
-    def act(self, wanted: dict[str, Any], found: dict[str, str]) -> list[str]:
-        """Return the verbs that bring the unit to its state, in order."""
-        verbs = []
-        enabled = found.get("UnitFileState", "") in {"enabled", "static", "indirect", "generated", "alias"}
-        if wanted["enabled"] is not None and wanted["enabled"] != enabled:
-            verbs.append("enable" if wanted["enabled"] else "disable")
+    def verb(self, wanted: dict[str, Any], found: dict[str, str]) -> str:
+        """Return what systemctl must do to the unit, or nothing."""
         running = found.get("ActiveState") in {"active", "activating", "reloading"}
         if wanted["state"] == "stopped":
-            return verbs + (["stop"] if running else [])
+            return "stop" if running else ""
         if not running:
-            return [*verbs, "start"]
-        ahead = self.module.check_mode and set(self.written)
-        if self.newer(wanted["restart_on"], found["ActiveEnterTimestampMonotonic"]) or ahead and ahead & set(wanted["restart_on"]):
-            return [*verbs, "restart"]
-        if self.newer(wanted["reload_on"], found["StateChangeTimestampMonotonic"]) or ahead and ahead & set(wanted["reload_on"]):
-            return [*verbs, "reload"]
-        return verbs
+            return "start"
+        ahead = set(self.written) if self.module.check_mode else set()  # what a real run would have written by now
+        if ahead & set(wanted["restart_on"]) or self.newer(wanted["restart_on"], found["ActiveEnterTimestampMonotonic"]):
+            return "restart"
+        if ahead & set(wanted["reload_on"]) or self.newer(wanted["reload_on"], found["StateChangeTimestampMonotonic"]):
+            return "reload"
+        return ""
 
     def bring(self, units: list[dict[str, Any]]) -> None:
+        """Enable, then stop, start, restart and reload: units of one verb together, since systemd reads all of its files at each call."""
         if not units:
             return
         names = [unit["name"] for unit in units]
         found = self.shown(names)
-        stale = any(path.startswith(UNIT_FOLDERS) for path in self.written) or any(view.get("NeedDaemonReload") == "yes" for view in found.values())
+        stale = any(path.startswith(UNIT_FOLDERS) for path in self.written) or any(
+            view.get("NeedDaemonReload") == "yes" for view in found.values()
+        )
+        for verb, state in (("enable", True), ("disable", False)):
+            settled = ENABLED if state else DISABLED
+            meant = [unit["name"] for unit in units if unit["enabled"] is state and found[unit["name"]].get("UnitFileState") not in settled]
+            self.tell(verb, meant)
+            stale = stale and not meant  # systemctl has made systemd read its files
         if stale and not self.module.check_mode:
             self.run("systemctl", "daemon-reload")
-            found = self.shown(names)
-        for unit in units:
-            for verb in self.act(unit, found[unit["name"]]):
-                self.units[unit["name"]] = f"{self.units.get(unit['name'], '')} {verb}".strip()
-                if not self.module.check_mode:
-                    self.tell(verb, unit["name"])
+        found = self.shown(names)
+        verbs = {unit["name"]: self.verb(unit, found[unit["name"]]) for unit in units}
+        for verb in ("stop", "start", "restart", "reload"):
+            self.tell(verb, [name for name in names if verbs[name] == verb])
 
-    def tell(self, verb: str, unit: str) -> None:
-        code, _, err = self.module.run_command(["systemctl", verb, "--", unit])
+    def tell(self, verb: str, names: list[str]) -> None:
+        if not names:
+            return
+        for name in names:
+            self.units[name] = f"{self.units.get(name, '')} {verb}".strip()
+        if self.module.check_mode:
+            return
+        code, _, err = self.module.run_command(["systemctl", verb, "--", *names], environ_update={"SYSTEMCTL_SKIP_SYSV": "1"})
         if code:
-            _, log, _ = self.module.run_command(["journalctl", "--no-pager", "-o", "cat", "-n", "15", "-u", unit])
-            self.module.fail_json(msg=f"systemctl {verb} {unit}: {err.strip()}", journal=log.splitlines(), units=self.units, written=self.written)
+            _, log, _ = self.module.run_command(
+                ["journalctl", "--no-pager", "-o", "cat", "-n", "15", *(f"--unit={name}" for name in names)]
+            )
+            self.module.fail_json(
+                msg=f"systemctl {verb} {' '.join(names)}: {err.strip()}", journal=log.splitlines(), units=self.units, written=self.written
+            )
 
 
 def main() -> None:
@@ -286,7 +301,12 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "packages": {"type": "list", "elements": "str", "default": []},
-            "folders": {"type": "list", "elements": "dict", "default": [], "options": ownership | {"mode": {"type": "str", "default": "0755"}}},
+            "folders": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": ownership | {"mode": {"type": "str", "default": "0755"}},
+            },
             "files": {"type": "list", "elements": "dict", "default": [], "options": ownership | file},
             "absent": {"type": "list", "elements": "path", "default": []},
             "units": {"type": "list", "elements": "dict", "default": [], "options": unit},
