@@ -31,6 +31,10 @@ options:
     description: How many old copies are kept.
     type: int
     default: 5
+  cut:
+    description: Whether a log for whose compressed copy there is no room is emptied all the same; its last mebibyte is kept then.
+    type: bool
+    default: false
 attributes:
   check_mode:
     description: Tells which logs would be rotated.
@@ -50,8 +54,14 @@ rotated:
   type: list
   elements: str
   returned: always
+cut:
+  description: Those of which only the end was kept.
+  type: list
+  elements: str
+  returned: always
 """
 
+import errno
 import fnmatch
 import gzip
 import os
@@ -61,6 +71,7 @@ import stat
 
 from ansible.module_utils.basic import AnsibleModule
 
+TAIL = 1 << 20
 SIZE = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -114,6 +125,33 @@ def rotate(path: str, keep: int) -> None:
         os.ftruncate(descriptor, 0)
 
 
+def cut(path: str) -> None:
+    """Empty the log and keep its end as the newest old copy. What lies before is lost: on a full disk there is no other room."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    with os.fdopen(descriptor, "rb") as log:
+        known = os.fstat(descriptor)
+        log.seek(max(known.st_size - TAIL, 0))
+        tail = gzip.compress(log.read())
+        os.ftruncate(descriptor, 0)
+        kept = os.open(
+            f"{path}.1.gz", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, stat.S_IMODE(known.st_mode)
+        )
+        with os.fdopen(kept, "wb") as target:
+            target.write(tail)
+
+
+def emptied(path: str, keep: int, *, may_cut: bool) -> bool:
+    """Rotate a log, or cut it where there is no room for that; tell whether it was cut."""
+    try:
+        rotate(path, keep)
+    except OSError as error:
+        if error.errno != errno.ENOSPC or not may_cut:
+            raise
+        cut(path)
+        return True
+    return False
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -121,22 +159,25 @@ def main() -> None:
             "patterns": {"type": "list", "elements": "str", "default": ["*.log"]},
             "max_size": {"type": "str", "default": "10M"},
             "keep": {"type": "int", "default": 5},
+            "cut": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    wanted, rotated = module.params, []
+    wanted = module.params
+    rotated: list[str] = []
+    shortened: list[str] = []
     if wanted["keep"] < 1:
         module.fail_json(msg="at least one old copy is kept")
     try:
         limit = size(wanted["max_size"])
         for folder in wanted["paths"]:
             for path in grown(folder, wanted["patterns"], limit):
-                if not module.check_mode:
-                    rotate(path, wanted["keep"])
+                if not module.check_mode and emptied(path, wanted["keep"], may_cut=wanted["cut"]):
+                    shortened.append(path)
                 rotated.append(path)
     except (OSError, ValueError) as error:
-        module.fail_json(msg=str(error), rotated=rotated)
-    module.exit_json(changed=bool(rotated), rotated=rotated)
+        module.fail_json(msg=str(error), rotated=rotated, cut=shortened)
+    module.exit_json(changed=bool(rotated), rotated=rotated, cut=shortened)
 
 
 if __name__ == "__main__":

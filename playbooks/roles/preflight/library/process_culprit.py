@@ -18,7 +18,10 @@ options:
   name:
     description: The name, such as a group of process-exporter. Empty is allowed for zombies, and means any.
     type: str
-    required: true
+    default: ""
+  process:
+    description: Instead of a name, one process by its number, start and name, as this module tells them.
+    type: str
   measure:
     description: What it uses too much of. For V(zombies) the one that is looked for is the parent that does not reap.
     type: str
@@ -213,6 +216,12 @@ class Search:
         pid = max(amounts, key=lambda pid: amounts[pid], default=0)
         return self.known.get(pid), amounts.get(pid, 0.0)
 
+    def exactly(self, told: str) -> Process | None:
+        """Return the process of this number and start, or nothing when it has ended."""
+        pid, start, _ = told.split(" ", 2)
+        found = self.known.get(int(pid))
+        return found if found is not None and found.start == int(start) else None
+
     def family(self, one: Process) -> list[Process]:
         """Return what the same program started with it, the first of them first, and everything below."""
         while True:
@@ -322,7 +331,8 @@ def restartable(module: AnsibleModule, search: Search, one: Process) -> str:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
+            "name": {"type": "str", "default": ""},
+            "process": {"type": "str"},
             "measure": {"type": "str", "choices": ["memory", "cpu", "files", "zombies"], "default": "memory"},
             "spared": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["found", "ended", "poked"], "default": "found"},
@@ -332,13 +342,13 @@ def main() -> None:
     )
     wanted = module.params
     name, measure = wanted["name"], wanted["measure"]
-    if not name and measure != "zombies":
+    if not name and not wanted["process"] and measure != "zombies":
         module.fail_json(msg="a name is needed")
     search = Search(wanted["spared"])
-    worst, amount = search.worst(name, measure)
+    worst, amount = (search.exactly(wanted["process"]), 0.0) if wanted["process"] else search.worst(name, measure)
     nothing = {"kind": "none", "unit": "", "processes": [], "amount": 0.0}
     if worst is None:
-        module.exit_json(changed=False, msg=f"nothing that runs here is named {name!r}", **nothing)
+        module.exit_json(changed=False, msg=f"nothing that runs here is {wanted['process'] or name!r}", **nothing)
     result = {"kind": "process", "unit": restartable(module, search, worst), "processes": [], "amount": amount}
     if result["unit"] and not any(fnmatch.fnmatchcase(result["unit"], pattern) for pattern in wanted["spared"]):
         result["kind"] = "unit"

@@ -38,6 +38,13 @@ options:
     type: list
     elements: path
     default: []
+  mountpoint:
+    description: A file system, by its mount point or anything on it. Paths on others are passed over. Without it, none are.
+    type: path
+  min_entries:
+    description: Only folders that hold at least so many files directly are cleaned.
+    type: int
+    default: 0
 attributes:
   check_mode:
     description: Tells what would be removed.
@@ -130,12 +137,22 @@ def check(path: str, protected: list[str]) -> str:
     return real
 
 
+def on_file_system(roots: list[str], mountpoint: str | None) -> list[str]:
+    """Return the folders that exist and lie on the file system of the mount point, if one is given that exists."""
+    found = [root for root in roots if root]
+    if not mountpoint or not os.path.exists(mountpoint):
+        return found
+    device = os.stat(mountpoint).st_dev
+    return [root for root in found if os.lstat(root).st_dev == device]
+
+
 class Sweep:
     """What goes, or in check mode would go, and how much that frees."""
 
     def __init__(self, wanted: dict, *, check_mode: bool) -> None:
         self._patterns, self._keep = wanted["patterns"], wanted["keep"]
         self._before = time.time() - seconds(wanted["min_age"])
+        self._min_entries = wanted["min_entries"]
         self._check_mode = check_mode
         self.freed = 0
         self.removed: list[str] = []
@@ -146,7 +163,7 @@ class Sweep:
         device = os.lstat(root).st_dev
         for folder, folders, files, descriptor in os.fwalk(root, follow_symlinks=False):
             folders[:] = [name for name in folders if self._same_device(name, descriptor, device)]
-            for name in files:
+            for name in files if len(files) >= self._min_entries else ():
                 if self._matches(name):
                     self._remove(folder, name, descriptor)
 
@@ -189,6 +206,8 @@ def main() -> None:
             "keep": {"type": "list", "elements": "str", "default": []},
             "min_age": {"type": "str", "default": "0"},
             "protected": {"type": "list", "elements": "path", "default": []},
+            "mountpoint": {"type": "path"},
+            "min_entries": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -198,9 +217,8 @@ def main() -> None:
         sweep = Sweep(wanted, check_mode=module.check_mode)
     except Refused as refusal:
         module.fail_json(msg=f"{refusal}; nothing was removed")
-    for root in roots:
-        if root:
-            sweep.run(root)
+    for root in on_file_system(roots, wanted["mountpoint"]):
+        sweep.run(root)
     result = {"freed_bytes": sweep.freed, "removed": len(sweep.removed), "left": sweep.left}
     if module._diff and sweep.removed:  # noqa: SLF001 - how Ansible tells a module that --diff was given
         result["diff"] = {"before": "".join(f"{path!r}\n" for path in sorted(sweep.removed)[:SHOWN]), "after": ""}
