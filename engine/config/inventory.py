@@ -86,6 +86,8 @@ def ask_ansible(paths: Sequence[Path], *arguments: str) -> dict[str, dict[str, d
     environment = {
         **os.environ,
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_VERBOSITY": "0",  # what it would say stands before the answer
+        "ANSIBLE_DEBUG": "False",
         "ANSIBLE_INVENTORY_UNPARSED_FAILED": "true",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -108,7 +110,10 @@ def ask_ansible(paths: Sequence[Path], *arguments: str) -> dict[str, dict[str, d
         raise InventoryError(f"ansible-inventory did not answer within {TIMEOUT:.0f}s") from error
     if done.returncode != 0:
         raise InventoryError(gist(done.stderr) or f"ansible-inventory ended with {done.returncode}")
-    listed: dict[str, dict[str, dict[str, object]]] = json.loads(done.stdout)
+    try:
+        listed: dict[str, dict[str, dict[str, object]]] = json.loads(done.stdout)
+    except ValueError as error:
+        raise InventoryError("what ansible-inventory says is no JSON") from error
     return listed
 
 

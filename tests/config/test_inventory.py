@@ -202,3 +202,12 @@ def test_a_cache_that_cannot_be_read_is_asked_anew(project: Path, monkeypatch: p
     monkeypatch.setattr(module, "ask_ansible", lambda _: LISTED)
     assert len(load_inventory([project / "hosts.yml"], cache).fleet) == 3
     assert json.loads(cache.read_text())["listed"] == LISTED
+
+
+def test_however_much_ansible_is_to_say_its_answer_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANSIBLE_VERBOSITY", "4")
+    monkeypatch.setenv("ANSIBLE_DEBUG", "1")
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {web-1: {}}}\n")
+    assert load_inventory([tmp_path / "hosts.yml"]).resolve("all") == ("web-1",)
