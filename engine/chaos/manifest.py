@@ -149,7 +149,7 @@ class Reading:
                 self.note("not-here", f"{quoted(key)} means nothing in the lab", ("spec", key), at_key=True, fix=fix)
             elif key not in sections:
                 other = key in CHAOS_MESH or key in ELSEWHERE
-                fix = f"the action is {quoted(word or str())}" if other else did_you_mean(key, sections) or "leave it out"
+                fix = f"the action is {quoted(word or '')}" if other else did_you_mean(key, sections) or "leave it out"
                 self.note("unknown-key", quoted(key), ("spec", key), at_key=True, fix=fix)
         if own is not None:
             if word != USER_DEFINED:
@@ -185,7 +185,7 @@ class Reading:
             self.take(found, key, knob, path, self.value(path), f"the annotation '{WITH}{key}'")
         for key in self.keys(("metadata", "annotations")):
             if key.startswith(WITH) and key.removeprefix(WITH) not in action.more:
-                fix = did_you_mean(key, [WITH + each for each in action.more]) or "leave it out"
+                fix = did_you_mean(key, [WITH + each for each in action.more], cutoff=0.93) or "leave it out"
                 self.note("unknown-key", quoted(key), ("metadata", "annotations", key), at_key=True, fix=fix)
         return found
 
