@@ -200,10 +200,10 @@ def test_labels_that_double_with_every_call_are_refused_at_once() -> None:
     text = "label_replace(x, 'a', 'zzzzzzzz', '', '')"
     for _ in range(60):
         text = f"label_replace({text}, 'a', '$1$1', 'a', '(.*)')"
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(EvaluationError, match="a label of 131072 characters"):
         evaluate(parse(text), Memory({x(0): [(NOW, 1.0)]}), NOW)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "²", "٣", "1²3", "0" * 6000 + "1", str(2**63)])
@@ -260,18 +260,18 @@ def test_ten_thousand_series_take_milliseconds(text: str, milliseconds: float) -
     storage, tree = crowd(10_000, 20), parse(text)
     took = []
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.process_time()
         evaluate(tree, storage, NOW)
-        took.append((time.perf_counter() - begun) * 1000)
+        took.append((time.process_time() - begun) * 1000)
     # the best of several: this is about the evaluator, not about who else uses the machine
     assert min(took) < milliseconds * 3
 
 
 def test_a_long_window_over_few_series_is_quick_too() -> None:
     storage = crowd(3, 20_000)
-    begun = time.perf_counter()
+    begun = time.process_time()
     evaluate(parse("avg_over_time(cpu[100h]) + stddev_over_time(cpu[100h])"), storage, NOW)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_windows_too_large_to_copy_at_once_are_reduced_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:

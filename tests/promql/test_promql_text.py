@@ -125,10 +125,10 @@ def test_any_pile_of_signs_parses_or_is_refused(text: str) -> None:
     ids=lambda text: text[:6],
 )
 def test_what_is_too_long_or_too_deep_is_refused_at_once(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(ParseError):
         parse(text)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_a_tree_of_the_greatest_depth_can_be_printed_bound_and_evaluated() -> No
 
 
 def test_eight_thousand_minus_signs_are_read_in_no_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert parse("-" * 8_000 + "1") == NumberLiteral(1.0)
     assert format_expression(parse("-" * 8_001 + "x")) == "-x"
     assert format_expression(parse("-" * 8_000 + "x")) == "--x"
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @given(st.text(), st.text())
