@@ -138,6 +138,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             )
         if task.become:
             self._write("became", ["yes"])
+        if self._play is None:
+            return
         manager = self._play.get_variable_manager()
         found = self._given(task)
         composed = [name for name, value in task.get_vars().items() if self._is_composed(name, value)]
