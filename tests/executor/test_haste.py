@@ -18,7 +18,7 @@ from engine.executor.local import LocalExecutor
 from engine.executor.warm import haste, starts
 from engine.executor.warm.starts import Reason
 from engine.model.execution import ExecutionState, PlannedStep
-from tests.executor.conftest import Bench, Told, play, wait
+from tests.executor.conftest import Bench, Told, play
 from tests.executor.node import Node
 
 READY = 120.0
@@ -58,6 +58,7 @@ def listener() -> Iterator[socket.socket]:
     with socket.socket() as made:
         made.bind(("127.0.0.1", 0))
         made.listen()
+        made.settimeout(60.0)
         yield made
 
 
@@ -164,15 +165,16 @@ def warm(far: Bench, node: Node, listener: socket.socket) -> Iterator[LocalExecu
     proxy = f"{sys.executable} {far.root / 'proxy.py'} {node.port}"
     keyless = options.replace(f"-i {node.root / 'user'}", "-i /nowhere")
     strict = options.replace("StrictHostKeyChecking=no", "StrictHostKeyChecking=yes")
-    hosts = {
-        "proxied": {**node.variables, "ansible_ssh_extra_args": f'-o ProxyCommand="{proxy}"'},
-        "alone": {**node.variables, "ansible_ssh_args": "-o ControlMaster=no"},
-        "unknown": {**node.variables, "ansible_ssh_common_args": strict},
-        "keyless": {**node.variables, "ansible_ssh_common_args": keyless},
-        "secret": {**node.variables, "ansible_ssh_common_args": keyless, "ansible_password": "wrong"},
-        "silent": {**node.variables, "ansible_port": listener.getsockname()[1], "ansible_ssh_timeout": 5},
-        "odd": {**node.variables, "ansible_host": "$(touch${IFS}odd);`touch${IFS}odd`"},
-    }
+    hosts: dict[str, dict[str, object]] = {
+        "proxied": {"ansible_host": "127.1", "ansible_ssh_extra_args": f'-o ProxyCommand="{proxy}"'},
+        "alone": {"ansible_host": "127.0.1", "ansible_ssh_args": "-o ControlMaster=no"},
+        "unknown": {"ansible_host": "0x7f000001", "ansible_ssh_common_args": strict},
+        "keyless": {"ansible_host": "0x7f.1", "ansible_ssh_common_args": keyless},
+        "secret": {"ansible_host": "0x7f.0.1", "ansible_ssh_common_args": keyless, "ansible_password": "wrong"},
+        "silent": {"ansible_port": listener.getsockname()[1], "ansible_ssh_timeout": 60},
+        "odd": {"ansible_host": "$(touch${IFS}odd);`touch${IFS}odd`"},
+    }  # one address under many names: hosts of one name, port and user share their connection
+    hosts = {name: {**node.variables, **own} for name, own in hosts.items()}
     (far.root / "ways.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     far.inventories = (*far.inventories, "ways.json")
     executor = far.executor
@@ -230,18 +232,17 @@ def test_a_warm_run_over_ssh_tells_what_a_cold_one_tells(far: Bench, warm: Local
 
 
 @pytest.mark.e2e
-def test_a_run_that_is_canceled_while_it_connects_leaves_nothing(far: Bench, warm: LocalExecutor) -> None:
+def test_a_run_that_is_canceled_while_it_connects_leaves_nothing(
+    far: Bench, warm: LocalExecutor, listener: socket.socket
+) -> None:
     execution = far.execution(PlannedStep(far.playbook("ask.yml", play("name: ask\nping:")), ("silent",)))
     warm.start(execution)
-    far.started_task(execution.id, "ask")
-
-    def dialing() -> bool:
-        lines = [_command(one.pid) for one in processes.marked(execution.id)]
-        return any(line.startswith("ssh\0") for line in lines)
-
-    wait(dialing, "the call of ssh")
-    warm.cancel(execution.id, "enough")
-    report = far.follow(execution.id, warm).report
+    arrived, _ = listener.accept()
+    with arrived:
+        listener.close()  # so that whoever looks there afterwards hears at once that there is nobody
+        assert any(_command(one.pid).startswith("ssh\0") for one in processes.marked(execution.id))
+        warm.cancel(execution.id, "enough")
+        report = far.follow(execution.id, warm).report
     assert report.state is ExecutionState.CANCELED
     assert report.message.startswith("canceled: enough; whether what ran on silent has ended"), (
         "nobody there can be asked"
