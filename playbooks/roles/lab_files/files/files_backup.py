@@ -18,31 +18,49 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-SETTINGS = json.loads(Path("/etc/mendbook/files-backup.json").read_text(encoding="utf-8"))
-FOLDER = Path(SETTINGS["folder"])
+SETTINGS = Path("/etc/mendbook/files-backup.json")
 STATE = Path("/var/lib/mendbook/files")
 SUMS, KNOWN, TRIAL = STATE / "SHA256SUMS", STATE / "known.json", STATE / "trial"
 PAGE = Path("/var/lib/prometheus/node-exporter/files.prom")
-ENVIRONMENT = os.environ | {
-    "RESTIC_REPOSITORY": SETTINGS["repository"],
-    "RESTIC_PASSWORD_FILE": SETTINGS["password_file"],
-    "RESTIC_CACHE_DIR": "/var/cache/mendbook/restic",
-    "GOMAXPROCS": "1",
-}
 
 
 class Trouble(Exception):
     """Something that was asked for could not be done; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What stands in the settings."""
+
+    folder: Path
+    repository: str
+    password_file: str
+    keep: int
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings of this node."""
+    told = json.loads(SETTINGS.read_text(encoding="utf-8"))
+    return Settings(Path(told["folder"]), told["repository"], told["password_file"], int(told["keep"]))
+
+
 def restic(*words: str) -> str:
     """Return what restic printed. Raises Trouble."""
+    environment = os.environ | {
+        "RESTIC_REPOSITORY": settings().repository,
+        "RESTIC_PASSWORD_FILE": settings().password_file,
+        "RESTIC_CACHE_DIR": "/var/cache/mendbook/restic",
+        "GOMAXPROCS": "1",
+    }
     try:
         done = subprocess.run(
             ["restic", "--quiet", *words],
-            env=ENVIRONMENT,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=300,
@@ -98,13 +116,22 @@ def note(**news: float) -> None:
     write(KNOWN, json.dumps(known() | news))
 
 
+def refusal(before: dict[str, str], found: dict[str, str]) -> str:
+    """Return why the folder must not be backed up, or nothing."""
+    lost = sum(name not in found for name in before)
+    if not found:
+        return "holds no files"
+    if lost * 2 > len(before):
+        return f"has lost {lost} of {len(before)} files: what the last snapshot holds must not be pushed out by what is left"
+    return ""
+
+
 def backup() -> None:
     """Take a snapshot of the folder and its checksums. Raises Trouble, also when the folder has lost half of its files."""
-    before, found = read_sums(SUMS), sums_of(FOLDER)
-    lost = sum(name not in found for name in before)
-    if not found or lost * 2 > len(before):
+    before, found = read_sums(SUMS), sums_of(settings().folder)
+    if reason := refusal(before, found):
         note(refused=1)
-        raise Trouble(f"{FOLDER} has lost {lost} of {len(before)} files: what the last snapshot holds must not be pushed out by this")
+        raise Trouble(f"{settings().folder} {reason}")
     try:
         restic("cat", "config")
     except Trouble:
@@ -112,8 +139,8 @@ def backup() -> None:
     draft = STATE / "taken"
     draft.mkdir(exist_ok=True)
     write(draft / SUMS.name, "".join(f"{digest}  {name}\n" for name, digest in found.items()))
-    restic("backup", "--tag", "mendbook", str(FOLDER), str(draft / SUMS.name))
-    restic("forget", "--tag", "mendbook", "--group-by", "host", "--keep-last", str(SETTINGS["keep"]))
+    restic("backup", "--tag", "mendbook", str(settings().folder), str(draft / SUMS.name))
+    restic("forget", "--tag", "mendbook", "--group-by", "host", "--keep-last", str(settings().keep))
     os.replace(draft / SUMS.name, SUMS)
     note(taken=time.time(), refused=0)
 
@@ -131,7 +158,7 @@ def try_out(snapshot: str) -> None:
     try:
         restic("restore", snapshot, "--target", str(TRIAL))
         expected = read_sums(TRIAL / str(STATE / "taken" / SUMS.name).lstrip("/"))
-        found = sums_of(TRIAL / str(FOLDER).lstrip("/"))
+        found = sums_of(TRIAL / str(settings().folder).lstrip("/"))
         if not expected or found != expected:
             wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
             raise Trouble(f"snapshot {snapshot} differs from its checksums in {', '.join(wrong[:5]) or 'having none'}")
@@ -159,8 +186,8 @@ def verify() -> None:
 
 def figures() -> None:
     """Write the page for node_exporter."""
-    expected, found, told = read_sums(SUMS), sums_of(FOLDER), known()
-    where = f'path="{FOLDER}"'
+    expected, found, told = read_sums(SUMS), sums_of(settings().folder), known()
+    where = f'path="{settings().folder}"'
     rows = [
         ("mendbook_files_expected", where, "Files that the newest snapshot holds.", len(expected)),
         ("mendbook_files_missing", where, "Files of the newest snapshot that are gone.", sum(name not in found for name in expected)),

@@ -100,7 +100,10 @@ class Handler(BaseHTTPRequestHandler):
     def lookup(self) -> object:
         """Tell of one transfer."""
         wanted = read_id(self.path.removeprefix("/transfer/"))
-        return self.server.session().transact(lambda cursor: find(cursor, wanted))
+        found = self.server.session().transact(lambda cursor: find(cursor, wanted))
+        if found is None:
+            raise Refused(404, "there is no such transfer")
+        return found
 
     def invariant(self) -> object:
         """Tell the sum, and the numbers of accounts and transfers."""

@@ -149,13 +149,13 @@ def move(cursor: Any, transfer: Transfer) -> bool:
     return False
 
 
-def find(cursor: Any, transfer_id: str) -> dict[str, Any]:
-    """Return a transfer that was made. Raises Refused."""
+def find(cursor: Any, transfer_id: str) -> dict[str, Any] | None:
+    """Return a transfer that was made, or None. Neither is said while a commit that would make it may be waiting for the other machine."""
     cursor.execute("SELECT source, destination, amount, at FROM transfers WHERE id = %s", (transfer_id,))
     row = cursor.fetchone()
-    if row is None:
-        raise Refused(404, "there is no such transfer")
     confirm(cursor)
+    if row is None:
+        return None
     return {"id": transfer_id, "source": row[0], "destination": row[1], "amount": row[2], "at": row[3].isoformat()}
 
 
