@@ -67,6 +67,11 @@ freed_bytes:
   description: Bytes on disk that were freed, or in check mode would be.
   type: int
   returned: always
+folders:
+  description: The folders from which files were removed, or in check mode would be, whose names are plain; at most a hundred.
+  type: list
+  elements: str
+  returned: always
 removed:
   description: How many files were removed, or in check mode would be.
   type: int
@@ -219,7 +224,9 @@ def main() -> None:
         module.fail_json(msg=f"{refusal}; nothing was removed")
     for root in on_file_system(roots, wanted["mountpoint"]):
         sweep.run(root)
-    result = {"freed_bytes": sweep.freed, "removed": len(sweep.removed), "left": sweep.left}
+    folders = sorted({os.path.dirname(path) for path in sweep.removed})
+    plain = [folder for folder in folders if re.fullmatch(r"/[A-Za-z0-9_./-]+", folder)][:SHOWN]
+    result = {"folders": plain, "freed_bytes": sweep.freed, "removed": len(sweep.removed), "left": sweep.left}
     if module._diff and sweep.removed:  # noqa: SLF001 - how Ansible tells a module that --diff was given
         result["diff"] = {"before": "".join(f"{path!r}\n" for path in sorted(sweep.removed)[:SHOWN]), "after": ""}
     would = "would be " if module.check_mode else ""
