@@ -212,7 +212,10 @@ def escalate(
     now: float,
     verdicts: tuple[Verdict, ...] = (),
 ) -> Change:
-    """Hand the incident to a human; automation keeps off its target."""
+    """Hand the incident to a human; automation keeps off its target.
+
+    Other hosts that its runs touched, such as the balancer in front of it, are free again, unless something may still run there.
+    """
     waiting = replace(
         incident,
         state=IncidentState.ESCALATED,
@@ -224,11 +227,13 @@ def escalate(
         approved=None,
     )
     taken = {lock.target for lock in standing.locks}
+    own = held_by(incident.id, standing) - {incident.target}
     return Change(
         version=0,
         at=now,
         incident=waiting,
         locks=frozenset({incident.target} - taken),
+        unlock=frozenset() if unproved(incident, standing) else own,
         entries=(decision_entry(waiting, code, f"Escalate: {reason}", verdicts),),
         decision=Escalate(code, reason, verdicts),
     )
