@@ -27,7 +27,7 @@ def start(commands: Commands) -> str:
         return "CPU and memory figures are this machine's, the same on every node: lxcfs is not installed"
     stop(commands)
     place.figures.mkdir(parents=True, exist_ok=True)
-    with place.log.open("ab") as log:  # with `--enable-cfs` a node sees as many processors as it may use
+    with place.figures_log.open("wb") as log:  # with `--enable-cfs` a node sees as many processors as it may use
         program = subprocess.Popen(
             ["lxcfs", "-f", "-l", "--enable-cfs", "-p", place.figures_pid, place.figures],
             stdin=subprocess.DEVNULL,
@@ -43,7 +43,7 @@ def start(commands: Commands) -> str:
             return ""
         time.sleep(0.02)
     stop(commands)
-    return f"CPU and memory figures are this machine's, the same on every node: lxcfs does not start, see {place.log}"
+    return f"CPU and memory figures are this machine's, the same on every node: lxcfs does not start, see {place.figures_log}"
 
 
 def shows(place: Place) -> bool:

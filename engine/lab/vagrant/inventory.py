@@ -21,20 +21,40 @@ _GROUP_VARIABLES: dict[str, dict[str, Any]] = {
         "service": "haproxy.service",
         "balancer_backend": "web",
         "balancer_socket": "/run/haproxy/admin.sock",
-        "mendbook_balancer_url": "http://{{ ansible_host }}:8404/metrics",
+        "node_services": ["haproxy.service"],
     },
     "web": {
         "service": "ledger.service",
-        "mendbook_ledger_url": "http://{{ ansible_host }}:8080/metrics",
+        "node_services": ["nginx.service", "ledger.service"],
+        "service_configs": {
+            "ledger.service": {
+                "path": "/etc/ledger/ledger.conf",
+                "good": "/var/lib/ledger/last-good.conf",
+                "check": ["python3", "/usr/local/lib/ledger/ledger.py", "--check", "--config", "%s"],
+            }
+        },
+        "files_repository": "sftp:lab-files:/srv/backup/files/{{ inventory_hostname }}",
+        "files_password_file": "/etc/lab/files/password",
+        "files_sums": "/var/lib/mendbook/files/taken/SHA256SUMS",
+        "files_tag": "mendbook",
+        "files_cache": "/var/cache/mendbook/restic",
     },
-    "db": {
-        "service": "postgresql@15-main.service",
-        "data_directory": "/srv/postgresql/15/main",
-        "mendbook_postgres_url": "http://{{ ansible_host }}:9187/metrics",
+    "db": {"service": "postgresql@15-main.service", "data_directory": "/srv/postgresql/15/main"},
+    "spare": {
+        "replica_services": ["ledger.service", "nginx.service"],
+        "replica_role": "lab_ledger",
+        "replica_health_url": "http://127.0.0.1:8080/healthz",
     },
-    "spare": {"replica_service": "ledger.service", "replica_port": 8080},
 }
 """What the members of a group have in common."""
+
+_PAGES: dict[str, dict[str, tuple[str, str]]] = {
+    "": {"mendbook_metrics_url": ("node", "/metrics"), "mendbook_process_url": ("process", "/metrics")},
+    "balancers": {"mendbook_balancer_url": ("balancer", "/metrics"), "mendbook_http_url": ("http", "/healthz")},
+    "web": {"mendbook_ledger_url": ("http", "/metrics"), "mendbook_http_url": ("http", "/healthz")},
+    "db": {"mendbook_postgres_url": ("postgres", "/metrics")},
+}
+"""The pages of every node, and of the members of groups: a variable, the port's name, the path."""
 
 _CHECKS = {
     "ledger": {
@@ -45,10 +65,6 @@ _CHECKS = {
 }
 """What must hold of the database before traffic returns to it: money moves, and is never made or lost."""
 
-_HTTP = {
-    "balancers": "http://{{ ansible_host }}:8080/healthz",
-    "web": "http://{{ ansible_host }}:8080/healthz",
-}
 _DEPENDS = {"lb": ("web1", "web2"), "web1": ("db1", "db2"), "web2": ("db1", "db2")}
 """Whose fault explains a node's alerts. The databases change places, so that neither depends on the other for good."""
 
@@ -85,13 +101,15 @@ def host(lab: Lab, node: Node, mendbook: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         "ansible_host": node.loopback,
         "lab_address": node.address,
+        "mendbook_address": f"{node.loopback}:{ports()['ssh'][0]}",
         "depends_on": [name for name in _DEPENDS.get(node.name, ()) if name in there],
         "fence_off_command": [*power, "off"],
         "fence_status_command": [*power, "status"],
         "fence_on_command": [*power, "on"],
     }
-    if url := next((_HTTP[group] for group in node.groups if group in _HTTP), None):
-        found["mendbook_http_url"] = url
+    for group in ("", *node.groups):
+        for name, (port, path) in _PAGES.get(group, {}).items():
+            found[name] = f"http://{node.loopback}:{ports()[port][0]}{path}"
     return _drop_empty(found)
 
 

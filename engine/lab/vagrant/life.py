@@ -135,6 +135,7 @@ def clear(lab: Lab) -> None:
         (where.root / name).unlink(missing_ok=True)
     if where.settings.exists() and where.settings.read_bytes() == record.TEMPLATE.read_bytes():
         where.settings.unlink()
+    where.figures_log.unlink(missing_ok=True)
     where.log.unlink(missing_ok=True)
     where.state.unlink(missing_ok=True)
     (where.root / "lock").unlink(missing_ok=True)

@@ -74,6 +74,11 @@ class Place:
         return self.root / "lxcfs.pid"
 
     @property
+    def figures_log(self) -> Path:
+        """What lxcfs complains of."""
+        return self.root / "lxcfs.log"
+
+    @property
     def dotfolder(self) -> Path:
         """What Vagrant remembers of the machines."""
         return self.root / "vagrant"
