@@ -141,6 +141,19 @@ def test_where_it_is_not_permitted_nothing_changes(listener: socket.socket, monk
     assert files() == before
 
 
+def test_without_room_for_a_thread_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, "Thread", Full)
+    with caller(TALKER) as child:
+        before = files()
+        assert haste.hasten(child.pid) is None
+        assert files() == before
+        child.communicate()
+
+
 def test_what_is_no_ssh_is_started_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     class Plugin:
         subprocess: Any = subprocess

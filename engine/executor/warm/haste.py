@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import select
@@ -30,6 +31,10 @@ _BORROW = 438
 _LOOK = 0.003
 _PATIENCE = 2.0
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+
+class _Closed(Exception):  # noqa: N818 - an answer, not a mishap
+    """The child has closed it since we looked."""
 
 
 class _Starting:
@@ -68,7 +73,11 @@ def hasten(pid: int, seconds: float = _PATIENCE) -> threading.Thread | None:
     except OSError:
         return None
     thread = threading.Thread(target=_hasten, args=(pid, process, time.monotonic() + seconds), daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # there is no room for one more
+        os.close(process)
+        return None
     return thread
 
 
@@ -96,7 +105,7 @@ def _borrow(pid: int, process: int) -> socket.socket | None:
     Raises OSError where borrowing is not permitted.
     """
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, _Closed):
             if entry.readlink().name.startswith("socket:"):
                 found = socket.socket(fileno=_descriptor(process, int(entry.name)))
                 if found.family in _FAMILIES and found.type == socket.SOCK_STREAM and _established(found):
@@ -110,7 +119,7 @@ def _descriptor(process: int, number: int) -> int:
     borrowed = ctypes.CDLL(None, use_errno=True).syscall(_BORROW, process, number, 0)
     if borrowed < 0:
         error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        raise _Closed if error == errno.EBADF else OSError(error, os.strerror(error))
     return int(borrowed)
 
 
