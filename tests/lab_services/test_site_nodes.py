@@ -43,6 +43,16 @@ def test_the_site_changes_nothing_where_it_has_run(
     assert {count for _, count in changed} == {"0"}, output
 
 
+def test_a_unit_that_is_older_than_its_file_is_restarted_though_the_run_that_wrote_the_file_never_came_so_far(
+    lab_inventory: Path, nodes: dict[str, Node]
+) -> None:
+    started = "systemctl show -P ActiveEnterTimestampMonotonic prometheus-process-exporter"
+    before = nodes["lb"].run(started).stdout
+    nodes["lb"].run("touch /etc/lab/process-exporter.yml")
+    assert "changed=1" in site(lab_inventory, "--limit", "lb")
+    assert nodes["lb"].run(started).stdout != before
+
+
 def test_every_node_tells_its_figures_and_those_of_its_programs(nodes: dict[str, Node]) -> None:
     programs = {
         "lb": "haproxy",

@@ -56,7 +56,11 @@ options:
     default: []
     suboptions:
       name: {description: The unit's full name., type: str, required: true}
-      state: {description: Whether it runs., type: str, choices: [started, stopped], default: started}
+      state:
+        description: Whether it runs. V(unchanged) leaves that to others; a unit that runs is restarted or reloaded all the same.
+        type: str
+        choices: [started, stopped, unchanged]
+        default: started
       enabled: {description: Whether it starts with the node. Unset leaves that alone., type: bool}
       restart_on: {description: Files that it reads when it starts., type: list, elements: path, default: []}
       reload_on: {description: Files that it reads when it is reloaded., type: list, elements: path, default: []}
@@ -233,7 +237,7 @@ class Deployment:
         if wanted["state"] == "stopped":
             return "stop" if running else ""
         if not running:
-            return "start"
+            return "start" if wanted["state"] == "started" else ""
         ahead = set(self.written) if self.module.check_mode else set()  # what a real run would have written by now
         if ahead & set(wanted["restart_on"]) or self.newer(wanted["restart_on"], found["ActiveEnterTimestampMonotonic"]):
             return "restart"
@@ -293,7 +297,7 @@ def main() -> None:
     }
     unit = {
         "name": {"type": "str", "required": True},
-        "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
+        "state": {"type": "str", "choices": ["started", "stopped", "unchanged"], "default": "started"},
         "enabled": {"type": "bool"},
         "restart_on": {"type": "list", "elements": "path", "default": []},
         "reload_on": {"type": "list", "elements": "path", "default": []},
