@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -122,6 +123,14 @@ def test_figures_of_a_scan_that_failed_are_not_shown_as_if_they_were_new() -> No
     assert "ledger_scan_success 0" in page
     figures.read((10, 2, 1))
     assert "ledger_scan_error" not in figures.page()
+
+
+def test_figures_of_a_scanner_that_died_are_not_shown_for_ever() -> None:
+    figures = Figures()
+    figures.read((10, 2, 1))
+    figures.fresh_until = time.monotonic() - 1
+    assert "ledger_total" not in figures.page()
+    assert "ledger_scan_success 0" in figures.page()
 
 
 def test_the_process_tells_its_own_figures() -> None:

@@ -160,8 +160,12 @@ class Server(ThreadingMixIn, HTTPServer):
                 request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n")
             self.shutdown_request(request)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (the base class calls it)
+        """Log what a handler did not expect, which mostly is a caller who went away; the caller gets no answer."""
+        print(f"request broken off error={sys.exc_info()[1]!r}", flush=True)
+
     def work(self) -> None:
-        """Answer requests for ever; what a handler did not expect is logged by the base class, and the caller gets no answer."""
+        """Answer requests for ever."""
         while True:
             self.process_request_thread(*self.waiting.get())
             self.waiting.task_done()

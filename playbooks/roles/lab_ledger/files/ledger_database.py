@@ -81,7 +81,7 @@ class Session:
         raise psycopg2.OperationalError("; ".join(reasons))
 
     def stale(self) -> bool:
-        """Whether an idle connection has something to say, which is always that it has ended."""
+        """Whether an idle connection has something to say: nearly always that it has ended, and never anything that is missed."""
         poller = select.poll()
         poller.register(self.connection.fileno(), select.POLLIN)
         return bool(poller.poll(0))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+FRESH = 30.0  # seconds for which a scan's figures are shown; scans come far more often, unless the thread that makes them has died
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -27,6 +28,7 @@ class Figures:
     scans: Counter[str] = field(default_factory=Counter)
     failure: str = ""
     scanned: float = 0.0
+    fresh_until: float = 0.0
 
     def answered(self, handler: str, status: int, seconds: float) -> None:
         """Count a request."""
@@ -39,6 +41,7 @@ class Figures:
         """Take in what a scan found."""
         with self.lock:
             self.reading, self.failure, self.scanned = reading, "", time.time()
+            self.fresh_until = time.monotonic() + FRESH
             self.scans["ok"] += 1
 
     def unread(self, sqlstate: str) -> None:
@@ -66,10 +69,11 @@ class Figures:
             yield f'ledger_request_duration_seconds_count{{handler="{handler}"}} {count}'
 
     def scan_lines(self) -> Iterator[str]:
+        reading = self.reading if time.monotonic() < self.fresh_until else None
         yield "# HELP ledger_scan_success Whether the newest full scan of the tables worked. Without it there are no figures."
         yield "# TYPE ledger_scan_success gauge"
         if self.scans:
-            yield f"ledger_scan_success {int(self.reading is not None)}"
+            yield f"ledger_scan_success {int(reading is not None)}"
         yield "# TYPE ledger_scans_total counter"
         for result, count in sorted(self.scans.items()):
             yield f'ledger_scans_total{{result="{result}"}} {count}'
@@ -80,8 +84,8 @@ class Figures:
         if self.scanned:
             yield "# TYPE ledger_scan_timestamp_seconds gauge"
             yield f"ledger_scan_timestamp_seconds {self.scanned:.3f}"
-        if self.reading is not None:
-            for name, value in zip(("total", "accounts", "transfers"), self.reading, strict=True):
+        if reading is not None:
+            for name, value in zip(("total", "accounts", "transfers"), reading, strict=True):
                 yield f"# TYPE ledger_{name} gauge"
                 yield f"ledger_{name} {value}"
 
