@@ -215,11 +215,14 @@ class App:
             self.settings.executions, inventory=self.settings.inventory, playbooks=self.settings.playbooks
         )
 
-    def controller(self, store: SampleStore, *, automatic: bool = True) -> Controller:
-        """Return the loop over these samples; `automatic` False begins only what operators ask for."""
+    def controller(self, store: SampleStore, *, automatic: bool = True, beside: bool = False) -> Controller:
+        """Return the loop over these samples; `automatic` False begins only what operators ask for.
+
+        One that is `beside` another engine is there to look, and needs not lead.
+        """
         return Controller(
             clock=self.clock,
-            records=self.records,
+            records=self.record if beside else self.records,
             evaluator=self.evaluator(store),
             executor=self.executor,
             samples=store,

@@ -34,7 +34,7 @@ def engine_runs(app: App) -> bool:
 def glance(app: App, wait: float) -> tuple[Look, Controller]:
     """Look once. Without a running engine everything is collected twice, `wait` seconds apart, so that rates exist."""
     if engine_runs(app):
-        controller = app.controller(app.read_samples())
+        controller = app.controller(app.read_samples(), beside=True)
         return controller.look(), controller
     app.lead()
     store = app.samples
