@@ -15,7 +15,7 @@ from engine.chaos.journal import Undo
 from engine.chaos.place import DrillError, Place
 from engine.chaos.probes import Shell, answers_ssh, page
 from engine.chaos.result import Result
-from engine.chaos.running import Engine, live, reading, story, unrest
+from engine.chaos.running import Engine, live, reading, story, unrest, unseen
 from engine.chaos.score import Seen, Story, false_alarms, incidents_about, judge, timeline, wrong_acts
 from engine.chaos.steady import HTTP, OK, ills, wait_steady
 from engine.chaos.traffic import Tally, Traffic
@@ -65,7 +65,7 @@ class Bench:
         """Say what is not steady: services seen from outside, and the engine's own view."""
         said = ills(self.place, self.shell)
         with reading(self.place) as history:
-            return said + unrest(history)
+            return said + unseen(self.place) + unrest(history)
 
 
 @dataclass(slots=True)

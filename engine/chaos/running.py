@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.app import App
 from engine.chaos.place import DrillError, Place
 from engine.chaos.score import Story
 from engine.model.incident import Alert, AlertState, Incident
+from engine.model.truth import Query
 from engine.records.errors import RecordError
 from engine.records.history import History
 from engine.records.leader import Holder, Leadership
@@ -139,3 +141,16 @@ def live(history: History) -> list[Incident]:
 def alarming(history: History) -> list[Alert]:
     """Return the alerts that fire or are about to."""
     return [each for each in history.alerts() if each.state in (AlertState.PENDING, AlertState.FIRING)]
+
+
+def unseen(place: Place) -> list[str]:
+    """Say which nodes the engine has no good metrics of: what it cannot see it cannot heal, and without data it is never quiet."""
+    with App(place.settings) as app:
+        store = app.read_samples()
+        (answer,) = app.evaluator(store).answer((Query("min by (instance) (up)"),), time.time())
+    seen = {sample.labels.get("instance", ""): sample.value for sample in answer.samples}
+    return [
+        f"the engine {'cannot read metrics of' if name in seen else 'has no metrics of'} {name}"
+        for name in place.nodes
+        if seen.get(name) != 1
+    ]
