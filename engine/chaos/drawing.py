@@ -10,8 +10,6 @@ from engine.chaos.result import Mark, Result
 
 WIDTH, GUTTER, RIGHT = 1000, 86, 16
 TRAFFIC, LANE, ROW = 52, 26, 15
-ROWS = 4
-"""Lines of labels above the engine's lane."""
 LETTER = 6.1
 """The width of a letter of a label, about."""
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200)
@@ -131,11 +129,9 @@ def traffic(result: Result, scale: Scale) -> str:
     most = max((good + bad for _, good, bad in result.traffic), default=0)
     if not most:
         return f'<text class="none" x="{scale.x(0) + 8}" y="34">no traffic in this drill</text>'
-    offset = result.traffic[0][0] - (-3.0)  # it is counted from three seconds before the injection
     width = max(0.8, scale.x(1) - scale.x(0) - 0.4)
     parts = []
-    for at, good, bad in result.traffic:
-        moment = at - offset - 3.0
+    for moment, good, bad in result.traffic:
         if not scale.begin <= moment <= scale.end or not good + bad:
             continue
         tall, failed = 40 * good / most, 40 * bad / most
@@ -167,7 +163,7 @@ def outside(result: Result, scale: Scale, y: float, height: float = 18) -> str:
                 parts.append(band(scale, mark.at, until, y + number * tall, tall, "ill"))
                 wide = scale.x(until) - scale.x(mark.at)
                 text = f"ill for {until - mark.at:.0f}s"
-                if wide > len(text) * LETTER + 12 and tall > 11:  # noqa: PLR2004  room for letters
+                if wide > len(text) * LETTER + 12 and tall > 13:  # noqa: PLR2004  room for letters
                     parts.append(
                         f'<text class="inside" x="{scale.x(mark.at) + 8}" y="{y + number * tall + tall / 2 + 4:.1f}">{text}</text>'
                     )
@@ -215,19 +211,21 @@ def label(mark: Mark) -> str:
 
 
 def place_labels(said: Sequence[tuple[Mark, str]], scale: Scale) -> list[tuple[Mark, int, str]]:
-    """Return each label with the row in which it does not run into another."""
-    ends: list[float] = []
+    """Return each label with the row in which it does not run into another.
+
+    From the last to the first, so that the thread of an early one goes down left of all that stand below it.
+    """
+    begins: list[float] = []
     placed = []
-    for mark, words in said:
+    for mark, words in reversed(said):
         x = scale.x(mark.at)
-        wide = len(words) * LETTER + 10
-        row = next((number for number, end in enumerate(ends) if x > end), len(ends))
-        row = min(row, ROWS)
-        if row == len(ends):
-            ends.append(0.0)
-        ends[row] = max(ends[row], x + wide)
+        end = x + len(words) * LETTER + 10
+        row = next((number for number, begin in enumerate(begins) if end < begin), len(begins))
+        if row == len(begins):
+            begins.append(0.0)
+        begins[row] = x
         placed.append((mark, row, words))
-    return placed
+    return placed[::-1]
 
 
 def engine(result: Result, scale: Scale, labels: Sequence[tuple[Mark, int, str]], y: float) -> str:

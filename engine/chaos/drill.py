@@ -11,7 +11,6 @@ from pathlib import Path
 from engine.chaos import harm
 from engine.chaos.experiment import Ending, Experiment, Hit, When
 from engine.chaos.inject import Injector
-from engine.chaos.journal import Undo
 from engine.chaos.place import DrillError, Place
 from engine.chaos.probes import Shell, answers_ssh, page
 from engine.chaos.result import Result
@@ -130,7 +129,6 @@ class Drill:
     seed: int
     version: str
     commit: str
-    undos: list[Undo] = field(default_factory=list)
     seen: dict[str, Seen] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -143,7 +141,7 @@ class Drill:
         """Run it; return how it went. Raises DrillError when it cannot begin, or the lab does not come back."""
         bench = self.bench
         began = time.time()
-        wait_steady(bench.unsteady, PATIENCE, QUIET, bench.pause)
+        wait_steady(bench.unsteady, PATIENCE, QUIET, bench.pause, bench.say)
         then = harm.before(bench.place, bench.acknowledged)
         traffic = bench.traffic(self.seed + self.repeat)
         if traffic is not None:
@@ -183,8 +181,7 @@ class Drill:
             self.bench.engine.kill()
             self.bench.engine.start()
         else:
-            undo, at = self.bench.injector.inject(self.id, hit, self.bench.place.node(hit.node))
-            self.undos.append(undo)
+            _, at = self.bench.injector.inject(self.id, hit, self.bench.place.node(hit.node))
         if hit.truth is not None:
             watch.add(hit)
         self.seen[name_of(hit)] = Seen(hit, at)
@@ -259,14 +256,15 @@ class Drill:
         return told
 
     def undo(self, watch: Watch) -> None:
-        """Take everything back, the last first."""
+        """Take everything back, whatever is known by then. Raises InjectionError for what cannot be taken back now."""
         at = time.time()
-        for key, each in self.seen.items():
-            looks = tuple(watch.looks.get(key, ()))
-            self.seen[key] = Seen(each.hit, each.at, tuple(look for look in looks if look[0] <= at), at)
-        self.outcome = self.story() if self.seen else Story()
-        for undo in reversed(self.undos):
-            self.bench.injector.undo(undo)
+        try:
+            for key, each in self.seen.items():
+                looks = tuple(watch.looks.get(key, ()))
+                self.seen[key] = Seen(each.hit, each.at, tuple(look for look in looks if look[0] <= at), at)
+            self.outcome = self.story() if self.seen else Story()
+        finally:
+            self.bench.injector.undo_all()
 
     outcome: Story = field(default_factory=Story)
     """What the record said when the undo began: what the undo heals is not the engine's."""
@@ -285,7 +283,7 @@ class Drill:
                 ]
 
         try:
-            wait_steady(left, PATIENCE, QUIET / 2, bench.pause)
+            wait_steady(left, PATIENCE, QUIET / 2, bench.pause, bench.say)
         except DrillError as error:
             self.remarks.append(f"after the undo, {error}")
 
@@ -311,5 +309,5 @@ class Drill:
             false_alarms=false_alarms(all_seen, known),
             remarks=tuple(self.remarks),
             timeline=timeline(all_seen, known, zero),
-            traffic=tally.series(zero - 3, until),
+            traffic=tally.series(zero - 3, until, zero),
         )

@@ -25,6 +25,8 @@ PLAYBOOK = Path(__file__).parent / "playbooks" / "chaos.yml"
 LONGEST_PLAY = 180.0
 LONGEST_POWER = 60.0
 """Seconds that a play, and that a fence command may take."""
+LAB_FOLDER = 4
+"""The word of `mendbook lab power --dir FOLDER NODE on` that names the lab's folder."""
 CUT_OFF = frozenset({"network-partition", "network-down", "network-loss"})
 """After these the node may not answer until they end by themselves."""
 _EFFECT = re.compile(r"chaos-effect=([0-9]+\.[0-9]+)")
@@ -45,12 +47,15 @@ class Injector:
 
     def inject(self, drill: str, hit: Hit, node: Node) -> tuple[Undo, float]:
         """Do it; return its undo, which is on disk, and when it took effect. Raises InjectionError."""
+        parameters = dict(hit.parameters or hit.injection.parameters)
+        if "for-good" in parameters:
+            parameters["broken"] = str(broken_of(node))
         undo = Undo(
             id=f"{time.time():.6f}-{uuid.uuid4().hex[:8]}",
             drill=drill,
             action=hit.injection.action,
             node=node.name,
-            parameters=dict(hit.parameters or hit.injection.parameters),
+            parameters=parameters,
             inventory=frozen_inventory([node]),
             duration=hit.injection.duration,
             at=time.time(),
@@ -58,7 +63,7 @@ class Injector:
         self.journal.write(undo)
         self.say(f"injecting {undo.action} into {undo.node}")
         if action(undo.action).tasks is None:
-            return undo, self.power(node)
+            return undo, self.power_off(undo, node)
         return undo, self.play(undo, "inject")
 
     def undo(self, undo: Undo) -> None:
@@ -73,10 +78,18 @@ class Injector:
         self.journal.done(undo)
 
     def undo_all(self) -> int:
-        """Take back whatever is still in the journal, the newest first; return how many. Raises InjectionError."""
-        pending = self.journal.pending()
+        """Take back whatever is still in the journal, the newest first; return how many.
+
+        One that cannot be taken back keeps none of the others from it. Raises InjectionError that names those.
+        """
+        pending, failed = self.journal.pending(), []
         for undo in pending:
-            self.undo(undo)
+            try:
+                self.undo(undo)
+            except InjectionError as error:
+                failed.append(str(error))
+        if failed:
+            raise InjectionError("; ".join(failed))
         return len(pending)
 
     def play(self, undo: Undo, way: str) -> float:
@@ -93,8 +106,10 @@ class Injector:
             raise InjectionError(f"{way} of {undo.action} on {undo.node} failed: {said}")
         return float(effect[1]) if effect is not None else time.time()
 
-    def power(self, node: Node) -> float:
-        """Cut a node's power; return when."""
+    def power_off(self, undo: Undo, node: Node) -> float:
+        """Cut a node's power, for good if that is wanted; return when."""
+        if "broken" in undo.parameters:
+            Path(str(undo.parameters["broken"])).touch()
         at = time.time()
         run_power(node, "fence_off_command")
         return at
@@ -102,6 +117,8 @@ class Injector:
     def power_on(self, undo: Undo) -> None:
         """Have the node running again and answering."""
         node = journalled(undo)
+        if "broken" in undo.parameters:
+            Path(str(undo.parameters["broken"])).unlink(missing_ok=True)
         run_power(node, "fence_on_command")
         wait_until(
             lambda: answers_ssh(node), LONGEST_POWER, f"{node.name} does not come back after its power is on again"
@@ -179,6 +196,16 @@ def ansible(
         raise InjectionError(f"{program} is missing: install ansible-core beside mendbook") from error
     except subprocess.TimeoutExpired as error:
         raise InjectionError(f"the playbook did not end within {LONGEST_PLAY:.0f}s") from error
+
+
+def broken_of(node: Node) -> Path:
+    """Return the file by which `mendbook lab power` knows that a node cannot be switched on. Raises InjectionError for another switch."""
+    command = node.command("fence_on_command")
+    if command[1:4] != ("lab", "power", "--dir") or len(command) <= LAB_FOLDER:
+        raise InjectionError(
+            f"the power of {node.name} is not switched by `mendbook lab power`, which alone can be broken"
+        )
+    return Path(command[LAB_FOLDER]) / f"power-{node.name}.broken"
 
 
 def run_power(node: Node, name: str) -> None:

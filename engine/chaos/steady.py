@@ -17,6 +17,7 @@ IN_RECOVERY = "runuser -u postgres -- psql -X -A -t -q -c 'SELECT pg_is_in_recov
 STREAMING = (
     "runuser -u postgres -- psql -X -A -t -q -c \"SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'\""
 )
+SHOWN = 6
 STREAMS = 2
 """A replica and the archive follow the primary."""
 
@@ -78,10 +79,17 @@ def ledger(place: Place) -> tuple[int, int, int] | None:
     return None
 
 
-def wait_steady(look: Callable[[], list[str]], patience: float, hold: float, pause: Callable[[float], None]) -> None:
-    """Wait until nothing is ill for `hold` seconds. Raises DrillError with what is, after `patience` seconds."""
+def wait_steady(
+    look: Callable[[], list[str]],
+    patience: float,
+    hold: float,
+    pause: Callable[[float], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Wait until nothing is ill for `hold` seconds, saying what is. Raises DrillError with it, after `patience` seconds."""
     end = time.monotonic() + patience
     since: float | None = None
+    told: list[str] = []
     while True:
         said = look()
         now = time.monotonic()
@@ -89,5 +97,8 @@ def wait_steady(look: Callable[[], list[str]], patience: float, hold: float, pau
         if since is not None and now - since >= hold:
             return
         if now >= end and said:
-            raise DrillError("the lab is not steady: " + "; ".join(said[:6]))
+            raise DrillError("the lab is not steady: " + "; ".join(said[:SHOWN]))
+        if said and said != told:
+            say("waiting: " + "; ".join(said[:SHOWN]))
+            told = said
         pause(1.0)

@@ -38,9 +38,10 @@ class Tally:
         seconds = range(int(since), int(until) + 1)
         return sum(self.good[at] for at in seconds), sum(self.bad[at] for at in seconds)
 
-    def series(self, since: float, until: float) -> tuple[tuple[float, int, int], ...]:
-        """Return seconds since `since`, answered, failed, for each second."""
-        return tuple((at - int(since), self.good[at], self.bad[at]) for at in range(int(since), int(until) + 1))
+    def series(self, since: float, until: float, zero: float) -> tuple[tuple[float, int, int], ...]:
+        """Return seconds from `zero`, answered, failed, for each second of that time."""
+        seconds = range(int(since), int(until) + 1)
+        return tuple((round(at - zero, 3), self.good[at], self.bad[at]) for at in seconds)
 
 
 class Traffic:

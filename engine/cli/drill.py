@@ -14,6 +14,7 @@ from engine.cli.exits import Exit, Failure
 from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, emit, note, output_option, plain, show
 from engine.cli.project import expected, here
+from engine.cli.times import SPAN_TYPE
 from engine.cli.words import counted, lasting, line, share
 
 if TYPE_CHECKING:
@@ -189,6 +190,44 @@ def report(page: Path | None, *, shipped: bool, folder: Path, output: str) -> in
             note(f"{page} shows them")
     report_of(list(card.results), output)
     return Exit.OK
+
+
+@command.command()
+@click.option("--for", "length", type=SPAN_TYPE, default="1h", show_default=True, help="How long, such as 10m or 1h.")
+@click.option(
+    "--rate", type=click.FloatRange(0.1, 500), default=20.0, show_default=True, help="Normal transfers a second."
+)
+@lab_option
+@folder_option
+@output_option
+def quiet(*, length: float, rate: float, lab: Path, folder: Path, output: str) -> int:
+    """Inject nothing, under normal and changing load; nothing may be started.
+
+    Exit code 0 when no remedy was started and nothing was lost, 12 otherwise.
+    """
+    with failing():
+        from engine.chaos.quiet import quiet as let_pass
+        from engine.chaos.scorecard import append, heal
+        from engine.chaos.sitting import CARD, PAGE, commit, sitting, version
+
+        with sitting(place_of(lab), here() / folder, told, rate=rate) as bench:
+            try:
+                result = let_pass(bench, length, version(), commit())
+            finally:
+                bench.engine.stop()
+        heal(here() / folder / CARD)
+        append(here() / folder / CARD, result)
+        write_page(card_of(folder, shipped=False), folder / PAGE)
+    columns = (
+        Column("LENGTH", lambda row: lasting(row.seconds), right=True),
+        Column("REQUESTS", lambda row: row.requests, right=True),
+        Column("FAILED", lambda row: row.failed, right=True),
+        Column("LOST", lambda row: "?" if row.lost is None else row.lost, right=True),
+        Column("INCIDENTS", lambda row: line(", ".join(row.incidents)) or "none"),
+        Column("REMEDIES STARTED", lambda row: line(", ".join(row.started)) or "none"),
+    )
+    show([result], columns, output)
+    return Exit.OK if result.passed else Exit.FAULT_REMAINS
 
 
 @command.command()
