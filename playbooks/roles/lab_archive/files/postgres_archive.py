@@ -7,6 +7,7 @@
     postgres_archive.py end                tell how far the log reaches
     postgres_archive.py catch-up HOST LSN  take from a replica what it has and the archive has not
     postgres_archive.py choose [TIME]      tell the newest backup that verifies (and was complete before TIME)
+    postgres_archive.py needed BACKUP      tell what a restore of it needs of the log
     postgres_archive.py figures            write figures for node_exporter every two seconds
 
 An acknowledged commit is confirmed either by a replica or here, so nothing here is deleted that the history of the group still needs;
@@ -168,12 +169,18 @@ def lsn(number: int) -> str:
 
 
 def catch_up(host: str, until: str) -> dict[str, object]:
-    """Receive from a replica up to a position. What was confirmed by the replica alone is then here too."""
+    """Receive from a replica up to a position. What was confirmed by the replica alone is then here too.
+
+    pg_receivewal ends once it has more than it was asked for, which is one byte less than the replica has.
+    """
+    reached = end()
+    if position(str(reached["end"])) >= position(until):
+        return reached
     lock()
     primary = re.sub(r"host=\S+", f"host={host}", SETTINGS["primary"]).replace("target_session_attrs=read-write", "")
     program(
         "pg_receivewal", "-d", f"{primary} application_name=archive_catch_up", "-D", str(WAL), "--no-loop", "--synchronous",
-        f"--endpos={until}", timeout=60,
+        f"--endpos={lsn(position(until) - 1)}", timeout=120,
     )  # fmt: skip
     return end()
 
@@ -291,13 +298,19 @@ def choose(before: float | None) -> dict[str, object]:
     for backup in backups():
         reason = unfit(backup, before) or check(backup)
         if not reason:
-            first = ranges(backup)[0][1]
-            log = [name for name in segments() if place(name)[1] >= first // SEGMENT]
-            log += [path.name for path in sorted(WAL.glob("????????.history"))]
-            size = sum(path.stat().st_size for path in backup.rglob("*") if path.is_file())
-            return {"backup": backup.name, "passed_over": over, "log": log, "bytes": size + SEGMENT * len(log), **end()}
+            return {"backup": backup.name, "passed_over": over, **needed(backup.name)}
         over.append(f"{backup.name}: {reason}")
     raise Trouble(f"no backup can be restored ({'; '.join(over) or 'there is none'}); nothing was touched")
+
+
+def needed(name: str) -> dict[str, object]:
+    """Return what a restore of a backup needs of the log, how many bytes that is, and where the log ends."""
+    backup = BACKUPS / name
+    first = ranges(backup)[0][1] // SEGMENT
+    log = [segment for segment in segments() if place(segment)[1] >= first]
+    log += [path.name for path in sorted(WAL.glob("????????.history"))]
+    size = sum(path.stat().st_size for path in backup.rglob("*") if path.is_file())
+    return {"log": log, "bytes": size + SEGMENT * len(log), **end()}
 
 
 def verify() -> dict[str, object]:
@@ -419,6 +432,7 @@ def main() -> None:
         "end": lambda: end(),
         "catch-up": lambda: catch_up(*sys.argv[2:4]),
         "choose": lambda: choose(float(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else None),
+        "needed": lambda: needed(sys.argv[2]),
         "figures": lambda: figures(),
     }
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import time
 
@@ -116,3 +117,80 @@ def until(moment, seconds, pause=0.2):
         if time.monotonic() >= end:
             return None
         time.sleep(pause)
+
+
+def stop(server, unit, patience=20):
+    """Stop the unit and see that none of its processes is left; true if it ran. Files that are gone cannot hinder it."""
+    run = server.module.run_command
+    _, state, _ = run(["systemctl", "show", "--property=ActiveState", "--value", "--", unit])
+    if state.strip() in {"inactive", "failed"} and not server.answer("SELECT 1", timeout=3):
+        return False
+    if data_state(server.data) == "present":
+        run(["timeout", str(patience), "systemctl", "stop", "--", unit])
+    run(["systemctl", "kill", "--signal=KILL", "--", unit])
+    run(["timeout", str(patience), "systemctl", "stop", "--", unit])
+    run(["systemctl", "reset-failed", "--", unit])
+    if server.answer("SELECT 1", timeout=3):
+        raise Trouble(f"a server still answers on port {server.port} after {unit} was stopped; nothing else was touched")
+    return True
+
+
+UNREADABLE = r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))"
+
+
+def log_tells_damage(path):
+    """Return the line with which the server's last start ended because it cannot read its data, or nothing."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - (1 << 16)))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = text[text.rfind("starting PostgreSQL") :].splitlines()
+    return next((line for line in reversed(lines) if re.search(UNREADABLE, line)), "")
+
+
+# Reads the files themselves, so that a page in memory does not hide what is on disk; needs the extension pageinspect.
+SCAN = """
+SELECT relation, count(*) FROM (
+  SELECT c.oid::regclass::text AS relation, block,
+    pg_read_binary_file(pg_relation_filepath(c.oid), block * 8192::bigint, 8192, true) AS page
+  FROM pg_class c, LATERAL (SELECT size FROM pg_stat_file(pg_relation_filepath(c.oid), true)) AS file(size),
+    LATERAL generate_series(0, size / 8192 - 1) AS block
+  WHERE c.relkind IN ('r', 'i', 't', 'm', 'S') AND c.relpersistence = 'p' AND pg_relation_filepath(c.oid) LIKE 'base/%'
+) AS pages
+WHERE length(page) = 8192 AND page <> decode(repeat('00', 8192), 'hex')
+  AND page_checksum(page, block::int) <> (get_byte(page, 8) + get_byte(page, 9) * 256 - CASE WHEN get_byte(page, 9) > 127 THEN 65536 ELSE 0 END)
+GROUP BY relation
+"""
+
+
+def application_findings(server, checks, where=None):
+    """Return what the application's databases lack of what must hold, in words."""
+    found = []
+    for database, wanted in checks.items():
+        target = f"{where} dbname={database}" if where else None
+        for table in wanted.get("tables") or []:
+            row = server.answer(f"SELECT to_regclass('{table}') IS NOT NULL", where=target, database=database)
+            if row is None or row[0] != "t":
+                found.append(f"table {table} of database {database} is missing")
+        if wanted.get("sql"):
+            row = server.answer(wanted["sql"], where=target, database=database)
+            told = "nothing" if row is None else row[0]
+            if told != str(wanted.get("expected")):
+                found.append(f"database {database} says {told} where it should say {wanted.get('expected')}")
+    return found
+
+
+def page_findings(server, databases):
+    """Return which relations have pages on disk that fail their checksums. What is just being written is looked at twice."""
+    found = []
+    for database in databases:
+        if not server.answer("SELECT 1 FROM pg_extension WHERE extname = 'pageinspect'", database=database):
+            continue
+        first = {row[0] for row in server.ask(SCAN, database=database, timeout=300)}
+        if first:
+            time.sleep(0.5)
+            again = {row[0] for row in server.ask(SCAN, database=database, timeout=300)}
+            found += [f"pages of {relation} in database {database} fail their checksums" for relation in sorted(first & again)]
+    return found
