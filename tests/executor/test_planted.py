@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import signal
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +21,7 @@ from engine.records.store import Record
 from engine.samples.store import SampleStore
 from tests.e2e.watched import PLAYBOOK, RUNBOOK, Watched
 from tests.executor.planting import COVER, Garden, vault
+from tests.lab_tools.postgres_server import PostgresServer, missing
 
 pytestmark = pytest.mark.e2e
 
@@ -127,9 +133,15 @@ TASKS = """\
   ansible.builtin.debug: {msg: "HUSHWRONG {{ no_such_thing }}"}
   no_log: true
   ignore_errors: true
+- name: Set it where nobody sees
+  ansible.builtin.set_fact: {plain_name: "HIDDENFACT"}
+  no_log: true
+- name: Say what nobody saw
+  ansible.builtin.debug: {msg: "{{ plain_name }}"}
 - name: Take what is in the background
   ansible.builtin.command: "echo ASYNC"
   async: 30
+  ignore_errors: true
   poll: 1
   no_log: true
 - name: Fail with it
@@ -154,10 +166,14 @@ COMMANDS = (
 class Project(Watched):
     """The project, its engine, and everything that was said by anybody."""
 
-    def __init__(self, root: Path, garden: Garden, where: str | None = None, *, warm: bool = True) -> None:
+    def __init__(
+        self, root: Path, garden: Garden, where: str | None = None, *, warm: bool = True, verbosity: int = 0
+    ) -> None:
         super().__init__(root, where)
         self.garden = garden
         self.said_by: dict[str, bytes] = {}
+        self.more: tuple[Path, ...] = ()
+        """Other places in which secrets are looked for, compressed ones too."""
         for name in ("home", "tmp"):
             (root / name).mkdir()
         self.environment |= {
@@ -166,6 +182,7 @@ class Project(Watched):
             "MENDBOOK_LOG": "debug",
             "NO_PROXY": "127.0.0.1",
             "COLUMNS": "200",
+            "ANSIBLE_VERBOSITY": str(verbosity),
             "SERVICE_TOKEN": garden.secret("engine_environment"),
             "ANSIBLE_GALAXY_TOKEN": garden.secret("ansible_environment", COVER),
             "ANSIBLE_VAULT_PASSWORD_FILE": str(garden.plant("vault-password", garden.secret("vault_password") + "\n")),
@@ -203,6 +220,7 @@ class Project(Watched):
             "HUSHED": "no_log_result", "LOOPED": "no_log_item", "FACT": "fact", "TASKVAR": "task", "BLOCKVAR": "block",
             "ITEMVAR": "item", "ENVIRON": "task_environment", "ARGUMENT": "argument", "HUSHFAIL": "no_log_failure",
             "HUSHWRONG": "no_log_template", "ASYNC": "no_log_background",
+            "HIDDENFACT": "no_log_fact",
         }  # fmt: skip
         tasks = TASKS
         for word, way in words.items():
@@ -248,8 +266,15 @@ class Project(Watched):
 
     def found(self) -> list[str]:
         """Return where secrets are that nobody planted there."""
-        places = (self.root, Path("/tmp"), Path("/dev/shm"), Path("/var/tmp"), Path.home() / ".ansible")
-        return self.garden.harvest(places, {**self.said_by, "the engine's log": self.said().encode()})
+        told = {**self.said_by, "the engine's log": self.said().encode()}
+        shared = (
+            Path("/tmp"),
+            Path("/dev/shm"),
+            Path("/var/tmp"),
+            Path.home() / ".ansible",
+            Path.home() / ".ansible_async",
+        )
+        return self.garden.harvest([self.root, *self.more], told, shared)
 
 
 def old_samples(folder: Path) -> None:
@@ -260,26 +285,120 @@ def old_samples(folder: Path) -> None:
             store.append(Batch(time.time() - age, series, (float(age),)))
 
 
-def by_hand(project: Project) -> None:
+def asked_by_hand(project: Project) -> None:
     """Do what operators do, beside the engine or without one."""
     code, text = project.ask("run", "broken", "--limit", "node-1", "--check", "--diff", "--reason", "a look")
     assert "failed" in text, (code, text)
-    refused = project.ask("run", "broken", "--limit", "node-1", "-e", f"db_password={project.garden['host_variable']}")
-    assert refused[0] == 64 or refused[0] == 2, refused
+    code, text = project.ask(
+        "run", "broken", "--limit", "node-1", "-e", f"db_password={project.garden['host_variable']}"
+    )
+    assert code == 64, text
+    assert "looks like a secret" in text
+
+
+def told_tasks(project: Project) -> set[str]:
+    """Return the names of the tasks of which the record knows how they went."""
+    with Record(project.where, read_only=True) as record:
+        history = History(record)
+        return {event.task for each in history.executions() if not each.check for event in history.events_of(each.id)}
+
+
+def check(project: Project) -> None:
+    """Assert that everything was played to its end, that whoever is given a secret got it, and that nobody else did."""
+    garden = project.garden
+    tasks = {line.partition("name: ")[2] for line in TASKS.splitlines() if "- name:" in line} - {"Give it to several"}
+    missing_tasks = {name for name in tasks - told_tasks(project) if "{{" not in name}
+    assert not missing_tasks
+    calls = " ".join([*project.server.paths, *map(str, project.server.headers)])
+    for way in ("heartbeat", "heartbeat_key", "notify_token"):
+        assert garden[way] in calls, way
+    page = base64.b64encode(f"reader:{garden['page']}".encode()).decode()
+    assert page in calls
+    found = project.found()
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-def test_an_engine_and_its_operators_let_no_secret_out(tmp_path: Path, warm: bool) -> None:
-    garden = Garden(tmp_path)
-    with Project(tmp_path, garden, warm=warm) as project:
+def test_an_engine_and_those_who_work_beside_it_let_no_secret_out(tmp_path: Path, warm: bool) -> None:
+    with Project(tmp_path, Garden(tmp_path), warm=warm) as project:
         old_samples(tmp_path / "state" / "samples")
         project.start()
         project.until(lambda: project.ticked() > 0, "ticking")
-        by_hand(project)
+        asked_by_hand(project)
         project.breaks()
         project.until(lambda: project.healed(1), "healed")
+        project.until(lambda: any("/hook/" in path for path in project.server.paths), "told of")
+        if warm:
+            project.ask_everything()
+        assert list((tmp_path / "state" / "samples").glob("*.sealed"))
+        assert (tmp_path / "state" / "record.sqlite3-wal").exists()
+        check(project)
+        project.stop(signal.SIGKILL)
+        code, text = project.ask("backup", "backup.db")
+        assert code == 0, text
+        check(project)
+
+
+def test_operators_without_an_engine_let_no_secret_out(tmp_path: Path) -> None:
+    with Project(tmp_path, Garden(tmp_path), verbosity=4) as project:
+        project.breaks()
+        asked_by_hand(project)
+        code, text = project.ask("plan", "--out", "plan.json")
+        assert code == 0, text
+        code, text = project.ask("run", "--plan", "plan.json", "--reason", "as planned")
+        assert "failed" in text, (code, text)
+        code, text = project.ask("audit", "--remediate")
+        assert not project.broken.exists(), (code, text)
         project.ask_everything()
-        project.stop()
-        project.ask("backup", "backup.db")
         found = project.found()
         assert not found, "\n".join(found)
+
+
+@pytest.mark.lab
+def test_a_record_in_a_database_server_has_no_secret_nor_that_of_the_server(tmp_path: Path) -> None:
+    if reason := missing():
+        pytest.skip(reason)
+    server = PostgresServer().start()
+    garden = Garden(tmp_path)
+    password = garden.secret("database")
+    url = server.url().replace("@", f":{password}@")
+    try:
+        with Project(tmp_path, garden, f"{url}&sslpassword={garden.secret('database_key')}") as project:
+            project.start()
+            project.until(lambda: "watching" in project.said() and project.ticked() > 0, "ticking")
+            project.breaks()
+            project.until(lambda: project.healed(1), "healed")
+            project.until(lambda: any("/hook/" in path for path in project.server.paths), "told of")
+            project.ask_everything()
+            project.stop()
+            server.stop()  # it writes what it has
+            server.start()
+            project.more = (server.folder,)
+            check(project)
+    finally:
+        server.close()
+
+
+def test_what_is_planted_is_found_however_it_is_written(tmp_path: Path) -> None:
+    garden = Garden(tmp_path)
+    secret = garden.secret("any", COVER)
+    ways: dict[str, bytes] = {
+        "plain": secret.encode(),
+        "inside": f"x{secret}y".encode(),
+        "json": json.dumps({"a": [secret]}).encode(),
+        "address": quote(secret, safe="").encode(),
+        "base64": base64.b64encode(f"user:{secret}".encode()),
+        "base64 of addresses": base64.urlsafe_b64encode(f"\xff\xfe{secret}".encode()),
+        "hexadecimal": secret.encode().hex().encode(),
+        "wide": secret.encode("utf-16"),
+        "compressed": b"head" + zlib.compress(b"text " + secret.encode()) + b"tail",
+        "gzip": gzip.compress(secret.encode()),
+    }
+    for name, text in ways.items():
+        (tmp_path / name).write_bytes(text)
+    garden.plant("planted", secret)
+    (tmp_path / "clean").write_text("planted is nothing")
+    (tmp_path / f"named-{garden.secrets['any'].core}").touch()
+    found = garden.harvest([tmp_path], {"somebody": secret.encode(), "nobody": b""})
+    assert {line.rpartition("/")[2] for line in found if "the name" not in line} == {*ways, "any in somebody"}
+    assert sum("the name" in line for line in found) == 1
