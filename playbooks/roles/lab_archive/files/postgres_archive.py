@@ -31,6 +31,7 @@ SETTINGS = json.loads(Path(os.environ.get("POSTGRES_ARCHIVE", "/etc/mendbook-arc
 ROOT = Path(SETTINGS["root"])
 os.environ.setdefault("PGPASSFILE", "/var/lib/postgresql/.pgpass")  # the figures are written by root
 WAL, BACKUPS, LEFT, TRIAL = ROOT / "wal", ROOT / "backups", ROOT / "left", ROOT / "trial"
+LAST = Path("/run/mendbook-archive-primary")
 SEGMENT = 16 << 20
 SEGMENT_NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
 STAMP = "%Y%m%dT%H%M%SZ"
@@ -389,24 +390,29 @@ def page() -> str:
         "mendbook_backup_valid_backups": ("Backups that verified.", float(sum(bool(known(backup).get("valid")) for backup in backups()))),
     }  # fmt: skip
     text = "".join(f'# HELP {name} {told}\n# TYPE {name} gauge\n{name}{{kind="postgres"}} {value}\n' for name, (told, value) in rows.items())
-    streaming, lag, reachable = 0, None, 0
+    streaming, lag, name = 0, None, ""
     with contextlib.suppress(Trouble, IndexError):
         primary = SETTINGS["primary"].replace("connect_timeout=3", "connect_timeout=2 tcp_user_timeout=3000")
         row = ask(
-            "SELECT count(*) FILTER (WHERE state = 'streaming'), coalesce(max(pg_current_wal_flush_lsn() - flush_lsn), 0)"
-            " FROM pg_stat_replication WHERE application_name = 'archive'",
+            "SELECT count(*) FILTER (WHERE state = 'streaming'), coalesce(max(pg_current_wal_flush_lsn() - flush_lsn), 0),"
+            " current_setting('cluster_name') FROM pg_stat_replication WHERE application_name = 'archive'",
             f"{primary} dbname=postgres",
         )[0]
-        streaming, lag, reachable = int(row[0] != "0"), row[1], 1
+        streaming, lag, name = int(row[0] != "0"), row[1], row[2]
+        LAST.write_text(name, encoding="utf-8")
     text += gauge("mendbook_postgres_archive_streaming", "Whether the archive receives the log from a primary.", streaming)
-    text += gauge("mendbook_postgres_primary_reachable", "Whether a server that takes writes can be reached from this host.", reachable)
+    text += gauge("mendbook_postgres_primary_reachable", "Whether a server that takes writes can be reached from this host.", int(bool(name)))
+    last = name or (LAST.read_text(encoding="utf-8") if LAST.exists() else "")
+    if last:
+        told = "Whether the primary that was seen last can be reached from here."
+        text += gauge("mendbook_postgres_archive_primary_seen", told, int(bool(name)), f'{{member="{last}"}}')
     if lag is not None:
         text += gauge("mendbook_postgres_archive_lag_bytes", "How far the archive is behind the primary.", lag)
     return text
 
 
-def gauge(name: str, told: str, value: object) -> str:
-    return f"# HELP {name} {told}\n# TYPE {name} gauge\n{name} {value}\n"
+def gauge(name: str, told: str, value: object, labels: str = "") -> str:
+    return f"# HELP {name} {told}\n# TYPE {name} gauge\n{name}{labels} {value}\n"
 
 
 def newest_of(key: str) -> float:

@@ -20,6 +20,7 @@ SETTINGS = json.loads(Path(os.environ.get("POSTGRES_FIGURES", "/etc/mendbook-pos
 DATA = Path(SETTINGS["data"])
 ENABLED = Path("/etc/systemd/system/multi-user.target.wants") / f"{SETTINGS['unit']}.service"
 NEEDED = ("PG_VERSION", "global/pg_control", "global/pg_filenode.map", "base/1", "pg_wal", "pg_xact")
+LAST = Path("/run/mendbook-postgres-primary")
 SCAN_EVERY = 6.0
 LOG_TAIL = 1 << 16
 UNREADABLE = re.compile(r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))")
@@ -112,16 +113,25 @@ def log_tells_damage() -> str:
     return ""
 
 
-def other_takes_writes() -> bool:
-    """Whether another member of the group is the primary."""
+def other_primary() -> str:
+    """Return the name of another member that takes writes, as it says itself; nothing when none can be reached."""
     with contextlib.suppress(psycopg2.Error):
-        return bool(
-            query(
-                "postgres", "SELECT 1", host=SETTINGS["peers"], port=str(SETTINGS["port"]), user="replicator",
-                target_session_attrs="read-write", passfile="/var/lib/postgresql/.pgpass",
-            )  # fmt: skip
-        )
-    return False
+        return query(
+            "postgres", "SELECT current_setting('cluster_name')", host=SETTINGS["peers"], port=str(SETTINGS["port"]),
+            user="replicator", target_session_attrs="read-write", passfile="/var/lib/postgresql/.pgpass",
+        )[0][0]  # fmt: skip
+    return ""
+
+
+def primary_seen(page: Page) -> str:
+    """Tell whether the primary that was seen last can be reached, or another in its place; return its name, or nothing."""
+    name = other_primary()
+    if name:
+        LAST.write_text(name, encoding="utf-8")
+    last = name or (LAST.read_text(encoding="utf-8") if LAST.exists() else "")
+    if last:
+        page.add("primary_seen", "Whether the primary that was seen last can be reached from here.", int(bool(name)), member=last)
+    return name
 
 
 def tables(page: Page) -> None:
@@ -138,17 +148,28 @@ def tables(page: Page) -> None:
         page.add("invariant_holds", "Whether the application's invariant holds.", int(told == wanted["expected"]), datname=database)
 
 
+def members(page: Page) -> None:
+    """Which of those that have a slot are connected."""
+    names = SETTINGS["members"]
+    for slot, active in query("postgres", "SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary"):
+        if slot in names:
+            page.add("member_streaming", "Whether a member follows this server.", int(active == "True"), member=names[slot])
+
+
 def running(page: Page, scan: Scan) -> None:
     """Figures of a server that answers; psycopg2.Error when it does not."""
     recovering, streaming, lag = query("postgres", PART)[0]
     page.add("up", "Whether the server answers.", 1)
     page.add("primary", "Whether the server takes writes.", int(recovering == "False"))
+    page.add("replica", "Whether the server is meant to follow another.", int(recovering == "True"))
     page.add("displaced", "Whether the server was replaced while it was away, and would start as a second primary.", 0)
     if recovering == "True":
+        primary_seen(page)
         page.add("replica_streaming", "Whether the replica receives from a primary.", int(streaming != "0"))
         page.add("replay_age_seconds", "Age of what the replica replayed last.", float(lag))
     else:
         tables(page)
+        members(page)
     try:
         scan.look()
     except psycopg2.Error as error:
@@ -168,10 +189,14 @@ def stopped(page: Page, scan: Scan) -> None:
     scan.damaged, scan.suspected, scan.due = None, set(), 0.0
     page.add("up", "Whether the server answers.", 0)
     page.add("primary", "Whether the server takes writes.", 0)
-    replica = (DATA / "standby.signal").exists()
+    signal = (DATA / "standby.signal").exists()
+    other = primary_seen(page)
+    # Without its files nothing says what it was; where another takes writes, it can only become that one's replica.
+    replica = signal or (not present() and bool(other))
+    page.add("replica", "Whether the server is meant to follow another.", int(replica))
     if replica:
         page.add("replica_streaming", "Whether the replica receives from a primary.", 0)
-    displaced = present() and not replica and not (DATA / "postmaster.pid").exists() and other_takes_writes()
+    displaced = present() and not signal and bool(other)
     page.add("displaced", "Whether the server was replaced while it was away, and would start as a second primary.", int(displaced))
     if present() and (line := log_tells_damage()):
         file = re.search(r"base/[0-9]+/[0-9]+", line)
