@@ -22,7 +22,7 @@ from engine.chaos.place import GROUP, DrillError, Node, frozen_inventory
 from engine.chaos.probes import answers_ssh
 
 PLAYBOOK = Path(__file__).parent / "playbooks" / "chaos.yml"
-LONGEST_PLAY = 180.0
+LONGEST_PLAY = 300.0
 LONGEST_POWER = 60.0
 """Seconds that a play, and that a fence command may take."""
 LAB_FOLDER = 4

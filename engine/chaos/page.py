@@ -131,7 +131,7 @@ def overview(by: Sequence[tuple[str, Sequence[Result]]]) -> str:
         right = f"{own.first}/{own.named}" if own.named else "-"
         lost = own.lost if not own.unknown else "?"
         rows.append(
-            f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td><td class="dots">{dots}</td><td>{spread(ran, longest)}</td>'
+            f'<tr><td>{link(name)}</td><td class="dots">{dots}</td><td>{spread(ran, longest)}</td>'
             f'<td class="r">{span(own.detected.median)}</td><td class="r{bad(own.first < own.named)}">{right}</td><td class="r">{span(own.recovered.median)}</td>'
             f'<td class="r">{span(own.recovered.worst)}</td><td class="r">{own.failed:,}</td><td class="r{bad(bool(own.lost))}">{lost}</td><td class="r{bad(own.acts > 0)}">{own.acts}</td></tr>'
         )
@@ -180,12 +180,17 @@ def runbooks(proved: Sequence[Proof]) -> str:
     if not proved:
         return ""
     rows = "".join(
-        f"<tr><td>{escape(each.runbook)}</td><td>{day(each.at)}</td><td>{', '.join(f'<a href=#{escape(name)}>{escape(name)}</a>' for name in each.experiments)}</td>"
+        f"<tr><td>{escape(each.runbook)}</td><td>{day(each.at)}</td><td>{', '.join(map(link, each.experiments))}</td>"
         f'<td class="r">{each.passed} of {each.drills}</td><td class="r">{escape(each.version)}</td></tr>'
         for each in proved
     )
     heads = '<th>runbook</th><th>last proved</th><th>on</th><th class="r">drills passed</th><th class="r">version</th>'
     return f'<h2>Runbooks, proved</h2><div class="wrap"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def link(name: str) -> str:
+    """Return an experiment's name as a link to it."""
+    return f'<a href="#{escape(name)}">{escape(name)}</a>'
 
 
 def legend() -> str:
