@@ -150,7 +150,7 @@ def unmatched_patterns(runbooks: Sequence[Runbook], settings: Settings, inventor
     seen: set[tuple[str, str]] = set()
     for runbook in runbooks:
         file = runbook.place.file if runbook.place is not None else ""
-        for remedy in runbook.remedies:
+        for remedy in runbook.ladder:
             for step in (*remedy.steps, *remedy.finally_):
                 pattern = step.hosts
                 if pattern is None or "{{" in pattern or "{%" in pattern or (file, pattern) in seen:
@@ -173,9 +173,10 @@ def unmatched(pattern: str, inventory: Inventory) -> str | None:
 def pattern_problem(file: str, pattern: str, why: str) -> Problem:
     """Return a warning where a step's `hosts` has this pattern."""
     document = document_of(file)
-    for path, text in leaves(document.at(("remedies",)), ("remedies",)):
-        if path[-1] == "hosts" and text.strip() == pattern.strip():
-            return document.problem("no-host", why, path, width=len(text), severity=Severity.WARNING)
+    for key in ("remedies", "rescue"):
+        for path, text in leaves(document.at((key,)), (key,)):
+            if path[-1] == "hosts" and text.strip() == pattern.strip():
+                return document.problem("no-host", why, path, width=len(text), severity=Severity.WARNING)
     return document.problem("no-host", why, ("remedies",), at_key=True, severity=Severity.WARNING)
 
 
@@ -184,10 +185,7 @@ def broken_playbooks(runbooks: Sequence[Runbook], settings: Settings) -> Iterato
     from engine.executor.check import syntax_check
 
     names = dict.fromkeys(
-        step.playbook
-        for runbook in runbooks
-        for remedy in runbook.remedies
-        for step in (*remedy.steps, *remedy.finally_)
+        step.playbook for runbook in runbooks for remedy in runbook.ladder for step in (*remedy.steps, *remedy.finally_)
     )
     for name in names:
         path = find_playbook(name, settings.playbooks)

@@ -47,6 +47,7 @@ def build(
         place=document.place(("runbook",), at_key=True),
         longest_range=longest,
         params=dict(params),
+        rescue=_steps(content.rescue),
     )
 
 

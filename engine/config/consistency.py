@@ -38,6 +38,8 @@ def contradictions(content: RunbookFile, document: Document, fleet: Fleet) -> It
     for rung, remedy in enumerate(content.remedies):
         yield from _remedy(remedy, ("remedies", rung), document)
         yield from _secrets(remedy, ("remedies", rung), document)
+    for number, step in enumerate(content.rescue):
+        yield from _told(step.vars, ("rescue", number, "vars"), document)
 
 
 def _target(content: RunbookFile, document: Document, fleet: Fleet) -> Iterator[Problem]:
@@ -74,7 +76,11 @@ def _secrets(remedy: RemedySection, path: KeyPath, document: Document) -> Iterat
     for key, steps in (("steps", remedy.steps or ()), ("finally", remedy.finally_)):
         places += [((*path, key, number, "vars"), step.vars) for number, step in enumerate(steps)]
     for place, variables in places:
-        for name in secret_names(variables):
-            message = f"{quoted('.'.join(name))} looks like a secret, and variables are written into the record"
-            fix = "let the playbook read it from the inventory or from a vault"
-            yield document.problem("secret", message, (*place, *name), fix=fix)
+        yield from _told(variables, place, document)
+
+
+def _told(variables: Mapping[str, Value], place: KeyPath, document: Document) -> Iterator[Problem]:
+    for name in secret_names(variables):
+        message = f"{quoted('.'.join(name))} looks like a secret, and variables are written into the record"
+        fix = "let the playbook read it from the inventory or from a vault"
+        yield document.problem("secret", message, (*place, *name), fix=fix)

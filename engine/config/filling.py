@@ -125,7 +125,7 @@ def is_expression(path: KeyPath) -> bool:
 def is_later(path: KeyPath) -> bool:
     """Return whether what stands at `path` is filled in when an incident is decided, and not before."""
     match path:
-        case ("remedies", _, "vars", *_) | ("remedies", _, "hosts"):
+        case ("remedies" | "rescue", _, "vars", *_) | ("remedies" | "rescue", _, "hosts"):
             return True
         case ("remedies", _, "steps" | "finally", _, "vars", *_) | ("remedies", _, "steps" | "finally", _, "hosts"):
             return True

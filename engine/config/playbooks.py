@@ -37,13 +37,14 @@ def playbook_problems(data: Mapping[str, Value], document: Document, folders: Se
     """Return a problem for each playbook of a runbook that is missing or lies outside the folders."""
     return tuple(
         problem
-        for path, name in _named(data.get("remedies"), ("remedies",))
+        for key in ("remedies", "rescue")
+        for path, name in _named(data.get(key), (key,))
         if (problem := _problem(name, path, document, folders)) is not None
     )
 
 
 def _named(value: Value, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Yield every playbook that is named below remedies, steps and finally."""
+    """Yield every playbook that is named below remedies, steps, finally and rescue."""
     for number, each in enumerate(value if isinstance(value, tuple) else ()):
         if not isinstance(each, Mapping):
             continue

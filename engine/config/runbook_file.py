@@ -203,5 +203,6 @@ class RunbookFile(Section):
     guards: GuardsSection = Field(GuardsSection.model_construct(), description="The limits that it sets itself.")
     remedies: tuple[RemedySection, ...] = Field(description="Tried in order until one is verified.")
     verify: VerifySection
-
-    LATER: ClassVar[Mapping[str, str]] = {"rescue": "steps that run when every remedy failed, before a human is called"}
+    rescue: tuple[StepSection, ...] = Field(
+        (), description="Steps that run when every remedy failed, before a human is called."
+    )

@@ -73,7 +73,7 @@ def load_runbooks(paths: Sequence[Path], *, fleet: Fleet, settings: Settings, di
 
 def playbooks_of(runbook: Runbook, folders: Sequence[Path]) -> list[Path]:
     """Return the files of a runbook's playbooks, in the order in which its digest covers them."""
-    steps = (step for remedy in runbook.remedies for step in (*remedy.steps, *remedy.finally_))
+    steps = (step for remedy in runbook.ladder for step in (*remedy.steps, *remedy.finally_))
     found = (find_playbook(step.playbook, folders) for step in steps)
     return sorted({playbook for playbook in found if playbook is not None})
 

@@ -64,6 +64,8 @@ def judge(scene: Scene, standing: Standing, incident: Incident) -> Change:
     if runbook is None:
         unseen = lifecycle.settle(incident, Outcome.UNKNOWN, scene.now)
         return lifecycle.escalate(unseen, "no_runbook", f"runbook {incident.runbook} is gone", standing, scene.now)
+    if incident.attempt is not None and runbook.is_rescue(incident.attempt.rung):
+        return rescued(scene, standing, incident, runbook)
     target = scene.fleet.get(incident.target)
     interval = scene.catalog.limits.interval
     verdict, progress = verify(runbook.verify, incident.progress, scene.answers, target, scene.now, interval)
@@ -79,6 +81,14 @@ def judge(scene: Scene, standing: Standing, incident: Incident) -> Change:
             return lifecycle.escalate(blind, "blind", reason, standing, scene.now)
         case Verification.FAIL:
             return failed(scene, standing, incident, runbook)
+
+
+def rescued(scene: Scene, standing: Standing, incident: Incident, runbook: Runbook) -> Change:
+    """Call a human once the rescue has run: it contains, and was never meant to heal; measured recovery closes the incident as ever."""
+    count = len(runbook.remedies)
+    reason = f"{runbook.name}: all {count} remedies of {runbook.name} were tried; its rescue has run"
+    contained = lifecycle.settle(incident, Outcome.INEFFECTIVE, scene.now)
+    return lifecycle.escalate(contained, "ladder_exhausted", reason, standing, scene.now)
 
 
 def failed(scene: Scene, standing: Standing, incident: Incident, runbook: Runbook) -> Change:

@@ -28,9 +28,9 @@ def cooldown(case: Case) -> Verdict:
 
 
 def max_attempts(case: Case) -> Verdict:
-    """Attempts count per target and runbook over 24 hours, whatever the incident."""
+    """Attempts count per target and runbook over 24 hours, whatever the incident; a rescue has one of its own behind them."""
     count = sum(attempt.target == case.target.name for attempt in case.attempts)
-    limit = case.runbook.guards.max_attempts
+    limit = case.runbook.guards.max_attempts + case.runbook.is_rescue(case.incident.rung)
     if count >= limit:
         return hold("max_attempts", "max_attempts", f"{count} attempts on {case.target.name} in 24h, at most {limit}")
     return allow("max_attempts", f"{count} of {limit} attempts in 24h")

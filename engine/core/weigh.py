@@ -44,18 +44,31 @@ def weigh(scene: Scene, findings: Findings, standing: Standing, incident: Incide
         return Weighed(incident, None, Escalate(chosen.code, chosen.sentence) if nobody else Hold((chosen,)))
     if incident.runbook is not None and incident.runbook != chosen.name:
         incident = replace(incident, runbook=chosen.name, rung=0)  # each runbook's ladder is climbed from its foot
-    if incident.rung >= len(chosen.remedies):
-        tried = (
-            f"all {incident.rung} remedies of {chosen.name} were tried" if incident.rung else "it declares no remedy"
-        )
-        return Weighed(incident, chosen, Escalate("ladder_exhausted", f"{chosen.name}: {tried}"))
-    remedy = chosen.remedies[incident.rung]
+    if incident.rung >= len(chosen.ladder):
+        return Weighed(incident, chosen, exhausted(chosen))
+    remedy = chosen.ladder[incident.rung]
     alert = strongest(scene.alerts, chosen, incident.target)
     prepared = scene.prepare(chosen, remedy, incident, alert)
     if prepared.refusal is not None:
-        return Weighed(incident, chosen, Hold((hold("targets", "refused", prepared.refusal),)))
+        refused = Hold((hold("targets", "refused", prepared.refusal),))
+        return Weighed(incident, chosen, unheld(refused, chosen, incident.rung))
     case = case_for(scene, standing, chosen, remedy, prepared.steps, incident, target, alert=alert)
-    return Weighed(incident, chosen, decide(case), case)
+    return Weighed(incident, chosen, unheld(decide(case), chosen, incident.rung), case)
+
+
+def exhausted(runbook: Runbook, of_rescue: str = "", verdicts: tuple[Verdict, ...] = ()) -> Escalate:
+    """Return the call for a human when nothing is left to be tried; `of_rescue` says what became of the rescue."""
+    count = len(runbook.remedies)
+    tried = f"all {count} remedies of {runbook.name} were tried" if count else "it declares no remedy"
+    return Escalate("ladder_exhausted", f"{runbook.name}: {tried}{of_rescue and '; ' + of_rescue}", verdicts)
+
+
+def unheld(decision: Decision, runbook: Runbook, rung: int) -> Decision:
+    """Return the decision; a rescue that is held calls the human at once, who must not wait for what comes before the call."""
+    if not isinstance(decision, Hold) or not runbook.is_rescue(rung):
+        return decision
+    against = "; ".join(verdict.sentence for verdict in decision.verdicts if not verdict.allowed)
+    return exhausted(runbook, f"its rescue was held: {against}", decision.verdicts)
 
 
 def why_silent(scene: Scene, incident: Incident) -> str:

@@ -160,6 +160,10 @@ class Remedy:
     destructive: bool = False
 
 
+RESCUE = "Rescue"
+"""The name that the last rung goes by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verify:
     """The original signal: must hold for `for_` seconds, within `within` seconds of time with data."""
@@ -193,6 +197,17 @@ class Runbook:
     place: Place | None = None
     longest_range: float = 0.0
     params: Mapping[str, Scalar] = field(default_factory=dict)
+    rescue: tuple[Step, ...] = ()
+    """What is done when every remedy failed, before a human is called; it heals nothing, and is not verified."""
+
+    @property
+    def ladder(self) -> tuple[Remedy, ...]:
+        """Return the remedies in order, with the rescue, where there is one, as the last rung."""
+        return (*self.remedies, Remedy(RESCUE, self.rescue)) if self.rescue else self.remedies
+
+    def is_rescue(self, rung: int) -> bool:
+        """Return whether what stands on a rung is the rescue."""
+        return bool(self.rescue) and rung == len(self.remedies)
 
     @property
     def variant(self) -> str:
