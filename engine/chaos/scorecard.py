@@ -13,6 +13,8 @@ from engine.chaos.place import DrillError
 from engine.chaos.result import Result, as_mapping, from_mapping
 
 SHIPPED = Path(__file__).parent / "scorecards"
+DRILLS, CARD = ".mendbook-drills", "scorecard.jsonl"
+"""Where drills write, below the folder in which they are called, and the scorecard there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,12 @@ def read(paths: Iterable[Path]) -> Card:
                     continue
                 raise DrillError(f"{path}:{number}: this is no line of a scorecard ({error})") from error
     return Card(tuple(sorted(results, key=lambda each: each.at)), tuple(sorted(quiets, key=lambda each: each.at)))
+
+
+def known(root: Path) -> Card:
+    """Return what the scorecards say that come with the product, and the one of drills in this folder or beside it. Raises DrillError."""
+    own = [folder / DRILLS / CARD for folder in (root, root.parent)]
+    return read([*sorted(SHIPPED.glob("*.jsonl")), *own])
 
 
 def left(

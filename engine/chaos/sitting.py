@@ -24,10 +24,10 @@ from engine.chaos.place import Place
 from engine.chaos.probes import Shell
 from engine.chaos.result import Result
 from engine.chaos.running import Engine
-from engine.chaos.scorecard import append, heal
+from engine.chaos.scorecard import CARD, append, heal
 from engine.chaos.steady import roles_of
 
-JOURNAL, CARD, PAGE = "journal", "scorecard.jsonl", "report.html"
+JOURNAL, PAGE = "journal", "report.html"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.exits import Exit, Failure
+from engine.cli.exits import Exit
 from engine.cli.groups import ListingGroup
 from engine.cli.output import Column, emit, note, output_option, plain, show
 from engine.cli.project import expected, here
@@ -56,7 +55,7 @@ def command() -> None:
 @output_option
 def list_(folder: Path, output: str) -> None:
     """List the experiments, and when each was last proved."""
-    with failing():
+    with expected():
         from engine.chaos.shelf import shelf
 
         experiments, card = shelf(), card_of(folder)
@@ -119,10 +118,10 @@ def run(
     """
     if bool(experiments) == every:
         raise click.UsageError("name experiments, or say --all")
-    with failing():
-        from engine.chaos.scorecard import left
+    with expected():
+        from engine.chaos.scorecard import CARD, left
         from engine.chaos.shelf import find, shelf
-        from engine.chaos.sitting import CARD, PAGE, drills, sitting, version
+        from engine.chaos.sitting import PAGE, drills, sitting, version
 
         chosen = shelf() if every else tuple(find(word) for word in experiments)
         card = card_of(folder, shipped=False)
@@ -183,7 +182,7 @@ def worst(times: Iterator[float | None]) -> str:
 @output_option
 def report(page: Path | None, *, shipped: bool, folder: Path, output: str) -> int:
     """Show the score of the drills that have run."""
-    with failing():
+    with expected():
         card = card_of(folder, shipped=shipped, own=not shipped)
         if page is not None:
             write_page(card, page)
@@ -205,10 +204,10 @@ def quiet(*, length: float, rate: float, lab: Path, folder: Path, output: str) -
 
     Exit code 0 when no remedy was started and nothing was lost, 12 otherwise.
     """
-    with failing():
+    with expected():
         from engine.chaos.quiet import quiet as let_pass
-        from engine.chaos.scorecard import append, heal
-        from engine.chaos.sitting import CARD, PAGE, commit, sitting, version
+        from engine.chaos.scorecard import CARD, append, heal
+        from engine.chaos.sitting import PAGE, commit, sitting, version
 
         with sitting(place_of(lab), here() / folder, told, rate=rate) as bench:
             try:
@@ -235,7 +234,7 @@ def quiet(*, length: float, rate: float, lab: Path, folder: Path, output: str) -
 @folder_option
 def undo(lab: Path, folder: Path) -> int:
     """Take back whatever a drill left in the lab; every drill does that first, too."""
-    with failing():
+    with expected():
         from engine.chaos.sitting import sitting
 
         with sitting(place_of(lab), here() / folder, told):
@@ -266,8 +265,7 @@ def place_of(lab: Path) -> Place:
 
 def card_of(folder: Path, *, shipped: bool = True, own: bool = True) -> Card:
     """Return the scorecard of this folder, and those that come with the product."""
-    from engine.chaos.scorecard import SHIPPED, read
-    from engine.chaos.sitting import CARD
+    from engine.chaos.scorecard import CARD, SHIPPED, read
 
     paths = sorted(SHIPPED.glob("*.jsonl")) if shipped else []
     return read([*paths, here() / folder / CARD] if own else paths)
@@ -279,17 +277,3 @@ def write_page(card: Card, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(card))
-
-
-@contextlib.contextmanager
-def failing() -> Iterator[None]:
-    """Turn what is expected to go wrong into a failure with its exit code."""
-    with expected():
-        from engine.chaos.place import DrillError, RefusedError
-
-        try:
-            yield
-        except RefusedError as error:
-            raise Failure(str(error), Exit.REFUSED) from error
-        except DrillError as error:
-            raise Failure(str(error)) from error

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli.output import Column, clean, emit, note, output_option, plain, show
+from engine.cli.output import Column, clean, emit, moment, note, output_option, plain, show
 from engine.cli.project import hosts, opened, runbooks
 from engine.cli.words import counted, hanging, lasting, line, unknown, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from engine.model.incident import Attempt
     from engine.model.runbook import Runbook
@@ -95,7 +96,7 @@ def command(runbook: str | None, days: int, output: str) -> None:
         if output != "table":
             emit([{**plain(row), "healed_alone": row.healed_alone} for row in rows], output)
         elif runbook is not None:
-            tell(rows[0])
+            tell(rows[0], proved(runbook, app.settings.root))
         else:
             note(f"the last {counted(days, 'day')}; `mendbook trust RUNBOOK` shows case by case")
             show(rows, columns(), output, empty="there are no runbooks")
@@ -179,7 +180,21 @@ def columns() -> tuple[Column, ...]:
     )
 
 
-def tell(trust: Trust) -> None:
+def proved(runbook: str, root: Path) -> str:
+    """Say when drills last proved the runbook, and on what: those of this project, and those that come with the product; "" when none did."""
+    from engine.chaos.figures import proofs
+    from engine.chaos.scorecard import known
+
+    found = next((each for each in proofs(known(root).results) if each.runbook == runbook), None)
+    if found is None:
+        return ""
+    return (
+        f"{moment(found.at).partition(' ')[0]} by {', '.join(found.experiments)}: {found.passed} of {counted(found.drills, 'drill')} "
+        f"passed, with mendbook {found.version}"
+    )
+
+
+def tell(trust: Trust, proof: str) -> None:
     """Print one runbook for people, case by case."""
     did = ", ".join(f"{count} {outcome}" for outcome, count in sorted(trust.outcomes.items())) or "nothing"
     facts = {
@@ -187,6 +202,7 @@ def tell(trust: Trust) -> None:
         "did": f"{counted(trust.ran, 'run')}: {did}" if trust.ran else did,
         "asked": f"would have run {counted(len(trust.would), 'time')}; {trust.healed_alone or 'none'} of these healed without help "
         f"within {lasting(trust.within)}" if trust.would else "",
+        "proved": proof,
         "so": trust.advice,
     }  # fmt: skip
     if trust.advice.startswith("would have run"):  # it says so itself
