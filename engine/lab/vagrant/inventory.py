@@ -21,6 +21,7 @@ _GROUP_VARIABLES: dict[str, dict[str, Any]] = {
         "service": "haproxy.service",
         "balancer_backend": "web",
         "balancer_socket": "/run/haproxy/admin.sock",
+        "certificate_command": ["/usr/local/sbin/lab-certificate"],
         "node_services": ["haproxy.service"],
     },
     "web": {
@@ -65,6 +66,15 @@ _CHECKS = {
 }
 """What must hold of the database before traffic returns to it: money moves, and is never made or lost."""
 
+_CLEANED: dict[str, Any] = {
+    "space_paths": ["/var/log"],
+    "space_min_age": "0",
+    "space_journal_size": "32M",
+    "log_paths": ["/var/log", "/var/log/ledger"],
+    "inode_paths": ["/var/log"],
+}
+"""What may be cleaned when a disk is full. Elsewhere logs have a day's grace; what fills these disks is minutes old."""
+
 _DEPENDS = {"lb": ("web1", "web2"), "web1": ("db1", "db2"), "web2": ("db1", "db2")}
 """Whose fault explains a node's alerts. The databases change places, so that neither depends on the other for good."""
 
@@ -82,6 +92,9 @@ def inventory(lab: Lab, mendbook: Path) -> dict[str, Any]:
         "lab_index": plan.index,
         "lab_network": str(plan.subnet),
         "postgres_checks": _CHECKS,
+        **_CLEANED,
+        "watch_peers": "lab",
+        "watch_address": "lab_address",
         "mendbook_metrics_url": "http://{{ ansible_host }}:9100/metrics",
         "mendbook_process_url": "http://{{ ansible_host }}:9256/metrics",
         "mendbook_address": "{{ ansible_host }}:{{ ansible_port }}",
