@@ -59,6 +59,8 @@ def large(result: Result, scale: Scale) -> str:
     ]
     parts += [lane_name("playbooks", top_runs + 17), engine(result, scale, labels, top_engine)]
     parts += [run_bar(mark, scale, top_runs + LANE * lane) for mark, lane in lanes]
+    if not lanes:
+        parts.append(f'<text class="none" x="{scale.x(0) + 8}" y="{top_runs + 17}">nothing was touched</text>')
     parts += edges(result, scale, bottom)
     return svg(WIDTH, height, f"{result.experiment}, repeat {result.repeat}", "".join(parts))
 

@@ -17,6 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 KEPT = "/var/lib/chaos"
+UNITS = {
+    "": 1, "c": 1, "w": 2, "b": 512, "K": 2**10, "KiB": 2**10, "kB": 10**3, "KB": 10**3, "M": 2**20, "MiB": 2**20, "MB": 10**6, "G": 2**30, "GiB": 2**30, "GB": 10**9,
+}  # fmt: skip
 RUN = 16
 """So many bytes in a row are flipped: a run that equals what was left by chance is not to be feared."""
 
@@ -190,6 +193,38 @@ def fewer_inodes(keep: str, folder: str, *_: str) -> None:
         os.rmdir(folder)
 
 
+def fill(keep: str, path: str, size: str) -> None:
+    """Have a file of that size, or as much of it as there is room for; a percentage is of the whole file system."""
+    if os.path.lexists(path):
+        sys.exit(f"{path} is there already")
+    folder = os.path.dirname(path)
+    note(keep, {"new": not os.path.isdir(folder)})
+    os.makedirs(folder, exist_ok=True)
+    room = os.statvfs(folder)
+    free = room.f_bavail * room.f_frsize
+    wanted = room.f_blocks * room.f_frsize * int(size[:-1]) // 100 if size.endswith("%") else size_of(size)
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, min(wanted, free)))
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a size in Chaos Mesh's units."""
+    unit = text.lstrip("0123456789")
+    return int(text[: len(text) - len(unit)]) * UNITS[unit]
+
+
+def unfill(keep: str, path: str, *_: str) -> None:
+    """Remove what filled it."""
+    before = noted(keep)
+    if before is None:
+        return
+    if os.path.lexists(path):
+        os.unlink(path)
+    folder = os.path.dirname(path)
+    if before["new"] and os.path.isdir(folder) and not os.listdir(folder):
+        os.rmdir(folder)
+
+
 def mode(keep: str, path: str, privilege: str) -> None:
     """Change a file's mode; Chaos Mesh writes its octal digits as a number."""
     note(keep, {"mode": os.stat(path).st_mode & 0o7777})
@@ -276,11 +311,11 @@ def certificate_back(keep: str, path: str, seconds: str, unit: str = "") -> None
 
 
 INJECT: Mapping[str, Callable[..., None]] = {
-    "append": append, "replace": replace, "delete": delete, "flip": flip, "inodes": inodes, "mode": mode, "create": create,
+    "append": append, "fill": fill, "replace": replace, "delete": delete, "flip": flip, "inodes": inodes, "mode": mode, "create": create,
     "rename": rename, "certificate": certificate,
 }  # fmt: skip
 UNDO: Mapping[str, Callable[..., None]] = {
-    "append": put_back, "replace": put_back, "delete": undelete, "flip": unflip, "inodes": fewer_inodes, "mode": mode_back,
+    "append": put_back, "fill": unfill, "replace": put_back, "delete": undelete, "flip": unflip, "inodes": fewer_inodes, "mode": mode_back,
     "create": remove, "rename": rename_back, "certificate": certificate_back,
 }  # fmt: skip
 
