@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def have(commands: Commands, say: Callable[[str], None]) -> str:
 def build(commands: Commands, file: Path, say: Callable[[str], None]) -> None:
     """Build the image's file from Debian's packages; it appears under its name when it is whole. Raises LabError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part = part_of(commands, file)
     say(
         f"building the image of {len(packages())} Debian packages: some minutes, this once; it is kept in {file.parent}"
     )
@@ -71,6 +72,7 @@ def build(commands: Commands, file: Path, say: Callable[[str], None]) -> None:
             "--mode=root",
             "--variant=minbase",
             "--format=tar",
+            f'--setup-hook=echo "$1" >{shlex.quote(str(commands.lab.place.building))}',
             f"--include={','.join(packages())}",
             f'--customize-hook=sh {shlex.quote(str(HERE / "image" / "customize.sh"))} "$1"',
             SUITE,
@@ -80,7 +82,23 @@ def build(commands: Commands, file: Path, say: Callable[[str], None]) -> None:
         )
         part.rename(file)
     finally:
-        part.unlink(missing_ok=True)
+        clear(commands)
     if not file.stat().st_size:
         file.unlink()
         raise LabError("mmdebstrap made an empty image")
+
+
+def part_of(commands: Commands, file: Path) -> Path:
+    """Return what the image's file is called until it is whole."""
+    return file.with_name(f"{file.name}.{commands.lab.mark}.part")
+
+
+def clear(commands: Commands) -> None:
+    """Delete what a build that was interrupted left: a part of the file, and the folder in which the system was put together."""
+    part_of(commands, cached()).unlink(missing_ok=True)
+    note = commands.lab.place.building
+    if note.exists():
+        folder = Path(note.read_text().strip())
+        if folder.name.startswith("mmdebstrap."):
+            shutil.rmtree(folder, ignore_errors=True)
+        note.unlink()

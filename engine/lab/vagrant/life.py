@@ -118,6 +118,7 @@ def down(root: Path, say: Say) -> bool:
                 network.remove(commands)
             figures.stop(commands)
             disks.remove(commands)
+            image.clear(commands)
         else:
             machines.destroy(commands)
         clear(lab)

@@ -79,6 +79,11 @@ class Place:
         return self.root / "lxcfs.log"
 
     @property
+    def building(self) -> Path:
+        """Where it stands in which folder an image is put together."""
+        return self.root / "building"
+
+    @property
     def dotfolder(self) -> Path:
         """What Vagrant remembers of the machines."""
         return self.root / "vagrant"
