@@ -148,7 +148,9 @@ def ending(own: Incident | None, outside: float | None, seen: Seen, story: Story
     """Return how it ended."""
     truth = truth_of(seen)
     if truth.expect is Ending.HELD:
-        touched = [each for each in story.executions if truth.node in each.targets]
+        touched = [
+            each for each in story.executions if truth.node in each.targets and each.runbook not in truth.runbooks
+        ]
         if touched:
             return Ending.HEALED if own is not None and own.state is IncidentState.RESOLVED else Ending.UNHEALED
         called = own is not None and own.state is IncidentState.ESCALATED
