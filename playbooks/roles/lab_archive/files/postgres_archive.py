@@ -34,6 +34,7 @@ WAL, BACKUPS, LEFT, TRIAL = ROOT / "wal", ROOT / "backups", ROOT / "left", ROOT 
 LAST = Path("/run/mendbook-archive-primary")
 SEGMENT = 16 << 20
 SEGMENT_NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
+RECORD = re.compile(r"len \(rec/tot\): +[0-9]+/ *([0-9]+), tx: +[0-9]+, lsn: ([0-9A-F]+/[0-9A-F]+)")
 STAMP = "%Y%m%dT%H%M%SZ"
 STAMPED = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
@@ -145,24 +146,34 @@ def lock() -> int:
 
 
 def end() -> dict[str, object]:
-    """Return the timeline and the position at which the log ends: after its last whole record."""
+    """Return the timeline and a position that only who has the log's last whole record has reached.
+
+    It lies within that record or at its end: who replays stands at ends of records, and is past it or before it.
+    """
     names = segments()
     if not names:
         return {"timeline": 0, "end": "0/0"}
     last = max(names, key=lambda name: (place(name)[0], place(name)[1], not name.endswith(".partial")))
     timeline, number = place(last)
-    first = number * SEGMENT
     room = Path(os.environ.get("TMPDIR", "/tmp")) / f"archive-end-{os.getpid()}"  # noqa: S108 - a folder of our own process
     room.mkdir(mode=0o700)
     try:
-        for name in names:
-            if place(name)[0] == timeline and place(name)[1] >= number - 1:
-                (room / name[:24]).symlink_to(WAL / name)
-        done = program("pg_waldump", "-p", str(room), "-t", str(timeline), "-s", lsn(first), timeout=60, check=False)
+        near = [name for name in names if place(name)[0] == timeline and number - 1 <= place(name)[1] <= number]
+        for name in near:
+            (room / name[:24]).symlink_to(WAL / name)
+        for first in (number, number - 1):
+            if any(place(name)[1] == first for name in near) and (reached := last_record(room, timeline, first)):
+                return {"timeline": timeline, "end": lsn(reached)}
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    stop = re.search(r"at ([0-9A-F]+/[0-9A-F]+)", done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "")
-    return {"timeline": timeline, "end": stop[1] if stop else lsn(first)}
+    return {"timeline": timeline, "end": lsn(number * SEGMENT)}
+
+
+def last_record(room: Path, timeline: int, first: int) -> int:
+    """Return the end of the last whole record from a segment on, not counting headers of pages within it; 0 without one."""
+    done = program("pg_waldump", "-p", str(room), "-t", str(timeline), "-s", lsn(first * SEGMENT), timeout=120, check=False)
+    rows = RECORD.findall(done.stdout[-100_000:])
+    return position(rows[-1][1]) + int(rows[-1][0]) if rows else 0
 
 
 def lsn(number: int) -> str:
