@@ -195,7 +195,6 @@ def test_a_broken_newest_snapshot_is_told_and_the_next_backup_is_good_again(node
 
 
 def test_the_key_of_the_store_opens_nothing_but_file_transfer(nodes: dict[str, Node]) -> None:
-    tried = nodes["web1"].run("ssh lab-files id", check=False)
+    tried = nodes["web1"].run("timeout 20 ssh lab-files id </dev/null", check=False)
     assert "uid=" not in tried.stdout
-    assert nodes["web1"].run("ssh -O check lab-files", check=False).returncode != 0
     assert nodes["web1"].run("echo ls | sftp -b - lab-files").returncode == 0
