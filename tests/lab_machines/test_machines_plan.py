@@ -126,7 +126,7 @@ def test_ansible_and_mendbook_read_the_inventory(tmp_path: Path) -> None:
     assert web1["depends_on"] == ("db1", "db2")
     for verb, word in (("off", "off"), ("on", "on"), ("status", "status")):
         command = web1[f"fence_{verb}_command"]
-        assert command[1:] == ["lab", "power", "--dir", str(tmp_path), "web1", word]
+        assert list(command[1:]) == ["lab", "power", "--dir", str(tmp_path), "web1", word]
         assert Path(command[0]).is_absolute()
     assert [name for name, facts in found.hosts.items() if "mendbook_postgres_url" in facts] == ["db1", "db2"]
 

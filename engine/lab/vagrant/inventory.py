@@ -95,9 +95,6 @@ def inventory(lab: Lab, mendbook: Path) -> dict[str, Any]:
         **_CLEANED,
         "watch_peers": "lab",
         "watch_address": "lab_address",
-        "mendbook_metrics_url": "http://{{ ansible_host }}:9100/metrics",
-        "mendbook_process_url": "http://{{ ansible_host }}:9256/metrics",
-        "mendbook_address": "{{ ansible_host }}:{{ ansible_port }}",
     }
     groups = {
         group: _drop_empty({"hosts": {node.name: {} for node in plan.nodes if group in node.groups}, "vars": variables})
