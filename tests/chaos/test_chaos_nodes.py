@@ -31,8 +31,10 @@ MADE = "install -d /srv/.tried && echo one > /srv/.tried/file && echo two > /srv
 GONE = "rm -rf /srv/.tried"
 INTACT = "[ $(cat /srv/.tried/file) = one ] && [ $(stat -c %a /srv/.tried/file) = 644 ] && [ $(cat /srv/.tried/other) = two ]"
 
+SLEEPER = "systemctl is-active -q tried.service || systemd-run --collect --unit=tried.service sleep 600"
+
 EFFECTS: dict[str, tuple[dict[str, Scalar], str]] = {
-    "process": ({"process": "cron", "signal": 9, "unit": "cron.service", "recoverCmd": "systemctl restart cron.service"}, "! systemctl is-active -q cron.service || [ $(systemctl show -P NRestarts cron.service) -gt 0 ]"),
+    "process": ({"process": "sleep", "signal": 9, "unit": "tried.service", "recoverCmd": SLEEPER}, "! systemctl is-active -q tried.service"),
     "stress-cpu": ({"workers": 1, "load": 20}, "systemctl is-active -q chaos-cpu.service"),
     "stress-mem": ({"size": "50M", "ramp": "1s"}, RESIDENT),
     "disk-fill": ({"path": "/var/log/.tried/filled.log.1", "size": "80%", "fill-by-fallocate": True}, FULL.format("pcent")),
@@ -55,6 +57,7 @@ EFFECTS: dict[str, tuple[dict[str, Scalar], str]] = {
     "certificate-age": ({"path": "/srv/.tried/tls.pem", "left": "24h"}, "! openssl x509 -in /srv/.tried/tls.pem -noout -checkend 172800"),
 }  # fmt: skip
 PREPARED = {
+    "process": SLEEPER,
     "file-flip": "head -c 100000 /dev/urandom > /srv/.tried/long && md5sum /srv/.tried/long > /srv/.tried/sums",
     "certificate-age": "openssl req -x509 -newkey rsa:2048 -nodes -keyout /srv/.tried/k -out /srv/.tried/c -subj /O=Lab/CN=ledger -days 90 "
     "&& cat /srv/.tried/c /srv/.tried/k > /srv/.tried/tls.pem",
@@ -64,7 +67,7 @@ ELSEWHERE = {"power-off", "engine-kill", "traffic"}
 """What is done on the controller."""
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
     end = time.monotonic() + seconds
     while not (held := holds()) and time.monotonic() < end:
         time.sleep(0.3)
