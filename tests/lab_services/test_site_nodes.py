@@ -180,14 +180,15 @@ def test_a_broken_newest_snapshot_is_told_and_the_next_backup_is_good_again(node
     web.run(
         "systemctl start files-verify; head -c 300000 /dev/urandom >/srv/ledger/www/noise && systemctl start files-backup"
     )
-    folder = "/srv/backup/files/web2/data"
+    folder, pack = "/srv/backup/files/web2/data", ""
     try:
-        store.run(f"mv $(find {folder} -type f -size +200k | tail -n 1) /srv/backup/away")
+        pack = store.run(f"find {folder} -type f -size +200k | tail -n 1").stdout.strip()
+        store.run(f"mv {pack} /srv/backup/away")
         failed = web.run(f"{FIGURES} verify", check=False)
         assert (failed.returncode, "only snapshot" in failed.stderr) == (1, True), failed.stderr
         assert web.value("mendbook_backup_valid", 9100, kind="files") == 0
     finally:
-        store.run("rm -f /srv/backup/away")
+        store.run(f"mv /srv/backup/away {pack}", check=False)
         web.run(
             "rm -f /srv/ledger/www/noise; rm -rf /var/cache/mendbook/restic; systemctl start files-verify", check=False
         )
