@@ -22,7 +22,23 @@ from tests.fakes.world import runbook
 
 NOW = 1_000_000.0
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "localize.yml").read_text())
-RESOURCES = ("node", "service", "database", "disk", "memory", "cpu", "data", "network", "capacity", "latency", "errors", "traffic")
+RESOURCES = (
+    *(
+        "node",
+        "service",
+        "unit",
+        "database",
+        "disk",
+        "filesystem",
+        "inodes",
+        "memory",
+        "cpu",
+        "data",
+        "network",
+        "descriptors",
+    ),
+    *("processes", "certificate", "capacity", "latency", "errors", "traffic"),
+)
 
 
 def alert_of(node: str, resource: str, state: AlertState = AlertState.FIRING, number: int = 0) -> Alert:
