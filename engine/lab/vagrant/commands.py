@@ -132,7 +132,18 @@ def end_strays(lab: Lab) -> int:
     return len(found)
 
 
-def strays(mark: str) -> dict[int, str]:
+def settle(lab: Lab) -> None:
+    """Return when no process of the lab is left: what watched its containers takes a moment to end after them."""
+    end = time.monotonic() + _GRACE
+    while left := strays(lab.mark, frozenset()):
+        if time.monotonic() > end:
+            for pid in left:
+                _kill(pid)
+            end += _GRACE
+        time.sleep(0.02)
+
+
+def strays(mark: str, without: frozenset[str] = _LEFT_ALONE) -> dict[int, str]:
     """Return the running processes that carry a lab's mark, by number, with their names; without those that nodes need."""
     needle = f"{MARK}={mark}".encode()
     found = {}
@@ -141,7 +152,7 @@ def strays(mark: str) -> dict[int, str]:
         with suppress(OSError):
             if pid != os.getpid() and needle in (folder / "environ").read_bytes().split(b"\0"):
                 name = (folder / "comm").read_text().strip()
-                if name not in _LEFT_ALONE:
+                if name not in without:
                     found[pid] = name
     return found
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.lab.vagrant import disks, figures, image, machines, needs, network, place, record
-from engine.lab.vagrant.commands import Commands, end_strays
+from engine.lab.vagrant.commands import Commands, end_strays, settle
 from engine.lab.vagrant.place import Lab
 from engine.lab.vagrant.plan import LabError, Provider
 
@@ -121,6 +121,7 @@ def down(root: Path, say: Say) -> bool:
             image.clear(commands)
         else:
             machines.destroy(commands)
+        settle(lab)
         clear(lab)
     return True
 

@@ -21,6 +21,7 @@ CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_BOOT", "SYS_PTRACE", "
 _UP_SECONDS = 900.0
 _PROVISION_SECONDS = 900.0
 _ANSWER_SECONDS = 60.0
+_GONE_SECONDS = 60.0
 _CONTAINERS_CONF = """\
 # Podman's settings for the lab's containers: what works without CAP_SYS_RESOURCE, and with every arrangement of cgroups.
 [containers]
@@ -124,9 +125,12 @@ def destroy(commands: Commands) -> None:
         if lab.place.dotfolder.is_dir():
             vagrant(commands, "destroy", "--force", heard=lambda _: None, timeout=_UP_SECONDS)
         return
-    # Straight to podman: it is quick, and knows also what Vagrant was killed before it could remember
-    if found := containers(commands):
-        commands.run("podman", "rm", "--force", "--ignore", "--time", "0", *found, timeout=120)
+    # Straight to podman: it is quick, and knows also what Vagrant was killed before it could remember. On a machine that is very
+    # busy it gives up before what it killed is gone: then it is asked again.
+    end = time.monotonic() + _GONE_SECONDS
+    while found := containers(commands):
+        last = time.monotonic() > end
+        commands.run("podman", "rm", "--force", "--ignore", "--time", "0", *found, timeout=120, check=last)
 
 
 def containers(commands: Commands) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -13,6 +14,7 @@ from engine.lab.vagrant.place import Lab
 from engine.lab.vagrant.plan import LabError, Node, Provider
 
 _SECONDS = 120.0
+_SETTLE_SECONDS = 30.0
 
 
 class Power(StrEnum):
@@ -45,12 +47,16 @@ def switch(lab: Lab, name: str, wanted: Power) -> bool:
             raise LabError(f"{name} does not come on: its power supply is broken")
         if lab.provider == Provider.DOCKER:
             words = ("stop", "--time", "0") if wanted == Power.OFF else ("start",)
-            commands.run("podman", *words, node.container, timeout=_SECONDS)
+            # It gives up on a very busy machine before what it killed is gone: what counts is how it then is
+            commands.run("podman", *words, node.container, timeout=_SECONDS, check=False)
         else:
             words = ("halt", "--force", name) if wanted == Power.OFF else ("up", "--no-provision", name)
             vagrant(commands, *words, heard=lambda _: None, timeout=_SECONDS)
-        if (now := status(lab, name)) != wanted:
-            raise LabError(f"{name} is {now}, though it was told to be {wanted}")
+        end = time.monotonic() + _SETTLE_SECONDS
+        while status(lab, name) != wanted:
+            if time.monotonic() > end:
+                raise LabError(f"{name} is not {wanted}, though it was told to be; {lab.place.log} says more")
+            time.sleep(0.1)
         return True
 
 
