@@ -69,7 +69,7 @@ def head(results: Sequence[Result], total: Figures) -> str:
         if total.passed == total.drills
         else f"{total.drills - total.passed} were not handled as they are to be."
     )
-    said = f"{total.drills} drills of {kinds} experiments, {when}. Each breaks a node of the lab for real, while money moves through it; the engine is told nothing."
+    said = f"{counted(total.drills, 'drill')} of {counted(kinds, 'experiment')}, {when}. Each breaks a node of the lab for real, while money moves through it; the engine is told nothing."
     return f"<h1>{total.passed} of {total.drills} drills passed</h1><p class='lead'>{line} {said}</p>"
 
 
@@ -262,6 +262,11 @@ def span(seconds: float | None) -> str:
     if seconds >= FEW:
         return f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004  two digits are enough
+
+
+def counted(count: int, word: str) -> str:
+    """Return `1 drill`, `2 drills`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def pair(times: Times) -> str:
