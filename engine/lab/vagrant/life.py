@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from engine.lab.vagrant import disks, figures, image, machines, needs, network, place, record
+from engine.lab.vagrant import disks, figures, image, keeper, machines, needs, network, place, record
 from engine.lab.vagrant.commands import Commands, end_strays, settle
 from engine.lab.vagrant.place import Lab
 from engine.lab.vagrant.plan import LabError, Provider
@@ -50,8 +50,8 @@ def prepare(lab: Lab, say: Say) -> Lab:
             say(trouble)
         trouble = figures.start(commands)
         lab = dataclasses.replace(lab, own_figures=not trouble)
-        if trouble:
-            say(trouble)
+        for each in filter(None, (trouble, keeper.start(commands))):
+            say(each)
     record.write(lab)
     record.lay_out(Commands(lab))
     return lab
@@ -110,6 +110,7 @@ def down(root: Path, say: Say) -> bool:
     with where.locked():
         lab = place.read(root)
         commands = Commands(lab)
+        keeper.stop(where)
         if ended := end_strays(lab):
             say(f"ended {ended} processes that an interrupted command had left")
         if lab.provider == Provider.DOCKER:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+from engine.lab.vagrant import keeper
 from engine.lab.vagrant.commands import Commands
 from engine.lab.vagrant.machines import running, vagrant
 from engine.lab.vagrant.place import Lab
@@ -46,9 +47,9 @@ def switch(lab: Lab, name: str, wanted: Power) -> bool:
         if wanted == Power.ON and (lab.place.root / f"power-{name}.broken").exists():  # a drill's doing: for good
             raise LabError(f"{name} does not come on: its power supply is broken")
         if lab.provider == Provider.DOCKER:
-            words = ("stop", "--time", "0") if wanted == Power.OFF else ("start",)
+            words = ("podman", "stop", "--time", "0") if wanted == Power.OFF else (*keeper.words(commands), "start")
             # It gives up on a very busy machine before what it killed is gone: what counts is how it then is
-            commands.run("podman", *words, node.container, timeout=_SECONDS, check=False)
+            commands.run(*words, node.container, timeout=_SECONDS, check=False)
         else:
             words = ("halt", "--force", name) if wanted == Power.OFF else ("up", "--no-provision", name)
             vagrant(commands, *words, heard=lambda _: None, timeout=_SECONDS)
