@@ -27,7 +27,9 @@ import sys
 import time
 from pathlib import Path
 
-SETTINGS = json.loads(Path(os.environ.get("POSTGRES_ARCHIVE", "/etc/mendbook-archive.json")).read_text(encoding="utf-8"))
+SETTINGS = json.loads(
+    Path(os.environ.get("POSTGRES_ARCHIVE", "/etc/mendbook-archive.json")).read_text(encoding="utf-8")
+)
 ROOT = Path(SETTINGS["root"])
 os.environ.setdefault("PGPASSFILE", "/var/lib/postgresql/.pgpass")  # the figures are written by root
 WAL, BACKUPS, LEFT, TRIAL = ROOT / "wal", ROOT / "backups", ROOT / "left", ROOT / "trial"
@@ -43,10 +45,14 @@ class Trouble(Exception):
     """It cannot be done; the message says why."""
 
 
-def program(name: str, *words: str, timeout: float | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+def program(
+    name: str, *words: str, timeout: float | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Run one of PostgreSQL's programs; Trouble when it fails and that is not expected."""
     try:
-        done = subprocess.run([f"{SETTINGS['bin']}/{name}", *words], capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            [f"{SETTINGS['bin']}/{name}", *words], capture_output=True, text=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise Trouble(f"{name} did not end within {timeout} s") from error
     if check and done.returncode:
@@ -116,7 +122,12 @@ def receive() -> None:
     """Bring the archive in line with the primary's history, and become pg_receivewal."""
     descriptor = lock()
     primary = f"{SETTINGS['primary']} application_name=archive"
-    timeline = int(ask("SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int", f"{primary} dbname=postgres")[0][0])
+    timeline = int(
+        ask(
+            "SELECT ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int",
+            f"{primary} dbname=postgres",
+        )[0][0]
+    )
     left: dict[int, int] = {}
     if timeline > 1:
         path = f"pg_wal/{timeline:08X}.history"
@@ -129,9 +140,21 @@ def receive() -> None:
         " WHERE slot_name = 'archive' AND NOT active AND wal_status = 'lost'",
         f"{primary} dbname=postgres",
     )
-    program("pg_receivewal", "-d", primary, "-D", str(WAL), "--slot=archive", "--create-slot", "--if-not-exists", timeout=20)
+    program(
+        "pg_receivewal", "-d", primary, "-D", str(WAL), "--slot=archive", "--create-slot", "--if-not-exists", timeout=20
+    )
     os.set_inheritable(descriptor, True)
-    words = ["pg_receivewal", "-d", primary, "-D", str(WAL), "--slot=archive", "--synchronous", "--no-loop", "--status-interval=1"]
+    words = [
+        "pg_receivewal",
+        "-d",
+        primary,
+        "-D",
+        str(WAL),
+        "--slot=archive",
+        "--synchronous",
+        "--no-loop",
+        "--status-interval=1",
+    ]
     os.execv(f"{SETTINGS['bin']}/pg_receivewal", words)
 
 
@@ -171,7 +194,9 @@ def end() -> dict[str, object]:
 
 def last_record(room: Path, timeline: int, first: int) -> int:
     """Return the end of the last whole record from a segment on, not counting headers of pages within it; 0 without one."""
-    done = program("pg_waldump", "-p", str(room), "-t", str(timeline), "-s", lsn(first * SEGMENT), timeout=120, check=False)
+    done = program(
+        "pg_waldump", "-p", str(room), "-t", str(timeline), "-s", lsn(first * SEGMENT), timeout=120, check=False
+    )
     rows = RECORD.findall(done.stdout[-100_000:])
     return position(rows[-1][1]) + int(rows[-1][0]) if rows else 0
 
@@ -281,7 +306,10 @@ def ranges(backup: Path) -> list[tuple[int, int, int]]:
 
 def history() -> tuple[int, dict[int, int]]:
     """Return the newest timeline of the log, and where the older ones that lead to it were left."""
-    newest = max([place(name)[0] for name in segments()] + [int(path.name[:8], 16) for path in WAL.glob("????????.history")], default=1)
+    newest = max(
+        [place(name)[0] for name in segments()] + [int(path.name[:8], 16) for path in WAL.glob("????????.history")],
+        default=1,
+    )
     path = WAL / f"{newest:08X}.history"
     return newest, branches(path.read_text(encoding="utf-8")) if path.exists() else {}
 
@@ -400,7 +428,10 @@ def page() -> str:
         ),
         "mendbook_backup_valid_backups": ("Backups that verified.", float(sum(bool(known(backup).get("valid")) for backup in backups()))),
     }  # fmt: skip
-    text = "".join(f'# HELP {name} {told}\n# TYPE {name} gauge\n{name}{{kind="postgres"}} {value}\n' for name, (told, value) in rows.items())
+    text = "".join(
+        f'# HELP {name} {told}\n# TYPE {name} gauge\n{name}{{kind="postgres"}} {value}\n'
+        for name, (told, value) in rows.items()
+    )
     streaming, lag, name = 0, None, ""
     with contextlib.suppress(Trouble, IndexError):
         primary = SETTINGS["primary"].replace("connect_timeout=3", "connect_timeout=2 tcp_user_timeout=3000")
@@ -411,8 +442,14 @@ def page() -> str:
         )[0]
         streaming, lag, name = int(row[0] != "0"), row[1], row[2]
         LAST.write_text(name, encoding="utf-8")
-    text += gauge("mendbook_postgres_archive_streaming", "Whether the archive receives the log from a primary.", streaming)
-    text += gauge("mendbook_postgres_primary_reachable", "Whether a server that takes writes can be reached from this host.", int(bool(name)))
+    text += gauge(
+        "mendbook_postgres_archive_streaming", "Whether the archive receives the log from a primary.", streaming
+    )
+    text += gauge(
+        "mendbook_postgres_primary_reachable",
+        "Whether a server that takes writes can be reached from this host.",
+        int(bool(name)),
+    )
     last = name or (LAST.read_text(encoding="utf-8") if LAST.exists() else "")
     if last:
         told = "Whether the primary that was seen last can be reached from here."

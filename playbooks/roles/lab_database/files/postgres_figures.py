@@ -16,14 +16,18 @@ from pathlib import Path
 
 import psycopg2
 
-SETTINGS = json.loads(Path(os.environ.get("POSTGRES_FIGURES", "/etc/mendbook-postgres.json")).read_text(encoding="utf-8"))
+SETTINGS = json.loads(
+    Path(os.environ.get("POSTGRES_FIGURES", "/etc/mendbook-postgres.json")).read_text(encoding="utf-8")
+)
 DATA = Path(SETTINGS["data"])
 ENABLED = Path("/etc/systemd/system/multi-user.target.wants") / f"{SETTINGS['unit']}.service"
 NEEDED = ("PG_VERSION", "global/pg_control", "global/pg_filenode.map", "base/1", "pg_wal", "pg_xact")
 LAST = Path("/run/mendbook-postgres-primary")
 SCAN_EVERY = 6.0
 LOG_TAIL = 1 << 16
-UNREADABLE = re.compile(r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))")
+UNREADABLE = re.compile(
+    r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))"
+)
 
 PART = """
 SELECT pg_is_in_recovery(), (SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'),
@@ -89,7 +93,9 @@ class Scan:
 def query(database: str, sql: str, seconds: int = 3, **where: str) -> list[tuple[str, ...]]:
     """Return the rows as text; psycopg2.Error when the server does not answer in time."""
     host = where or {"host": "/run/postgresql", "port": str(SETTINGS["port"]), "user": "postgres"}
-    connection = psycopg2.connect(dbname=database, connect_timeout=2, options=f"-c statement_timeout={seconds}s", **host)
+    connection = psycopg2.connect(
+        dbname=database, connect_timeout=2, options=f"-c statement_timeout={seconds}s", **host
+    )
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -130,7 +136,12 @@ def primary_seen(page: Page) -> str:
         LAST.write_text(name, encoding="utf-8")
     last = name or (LAST.read_text(encoding="utf-8") if LAST.exists() else "")
     if last:
-        page.add("primary_seen", "Whether the primary that was seen last can be reached from here.", int(bool(name)), member=last)
+        page.add(
+            "primary_seen",
+            "Whether the primary that was seen last can be reached from here.",
+            int(bool(name)),
+            member=last,
+        )
     return name
 
 
@@ -140,20 +151,35 @@ def tables(page: Page) -> None:
         for table in wanted["tables"]:
             with contextlib.suppress(psycopg2.Error):
                 there = query(database, f"SELECT to_regclass('{table}') IS NOT NULL")[0][0] == "True"
-                page.add("table_present", "Whether a table that should exist does.", int(there), datname=database, table=table)
+                page.add(
+                    "table_present",
+                    "Whether a table that should exist does.",
+                    int(there),
+                    datname=database,
+                    table=table,
+                )
         try:
             told = query(database, wanted["sql"])[0][0]
         except psycopg2.Error:
             told = "an error"
-        page.add("invariant_holds", "Whether the application's invariant holds.", int(told == wanted["expected"]), datname=database)
+        page.add(
+            "invariant_holds",
+            "Whether the application's invariant holds.",
+            int(told == wanted["expected"]),
+            datname=database,
+        )
 
 
 def members(page: Page) -> None:
     """Which of those that have a slot are connected."""
     names = SETTINGS["members"]
-    for slot, active in query("postgres", "SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary"):
+    for slot, active in query(
+        "postgres", "SELECT slot_name, active FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary"
+    ):
         if slot in names:
-            page.add("member_streaming", "Whether a member follows this server.", int(active == "True"), member=names[slot])
+            page.add(
+                "member_streaming", "Whether a member follows this server.", int(active == "True"), member=names[slot]
+            )
 
 
 def running(page: Page, scan: Scan) -> None:
@@ -197,7 +223,11 @@ def stopped(page: Page, scan: Scan) -> None:
     if replica:
         page.add("replica_streaming", "Whether the replica receives from a primary.", 0)
     displaced = present() and not signal and bool(other)
-    page.add("displaced", "Whether the server was replaced while it was away, and would start as a second primary.", int(displaced))
+    page.add(
+        "displaced",
+        "Whether the server was replaced while it was away, and would start as a second primary.",
+        int(displaced),
+    )
     if present() and (line := log_tells_damage()):
         file = re.search(r"base/[0-9]+/[0-9]+", line)
         page.add("damaged_pages", "Pages on disk that fail their checksums.", 1)

@@ -107,7 +107,9 @@ def main() -> None:
             raise Trouble("a server runs on the data directory; stop it first. Nothing was changed")
         server.ask("SELECT 1", where=f"{primary} dbname=postgres")
         if module.check_mode:
-            module.exit_json(changed=True, aside="", msg="the primary answers; whether the copy succeeds, check mode cannot tell")
+            module.exit_json(
+                changed=True, aside="", msg="the primary answers; whether the copy succeeds, check mode cannot tell"
+            )
         server.ask(SLOT.format(slot=slot), where=f"{primary} dbname=postgres")
         fresh = f"{server.data}.copying"
         copy(server, primary, slot, fresh)

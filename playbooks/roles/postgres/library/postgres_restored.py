@@ -173,7 +173,9 @@ class Restore:
             words.append(f"--password-file={self.wanted['password_file']}")
         self.server.run(*words, f"{self.wanted['source']}/backups/{self.wanted['backup']}/", f"{self.fresh}/")
         names = "".join(f"+ /{name}\n" for name in self.wanted["log"])
-        self.server.run(*words, "--filter=merge -", f"{self.wanted['source']}/wal/", f"{self.room}/log/", stdin=f"{names}- *\n")
+        self.server.run(
+            *words, "--filter=merge -", f"{self.wanted['source']}/wal/", f"{self.room}/log/", stdin=f"{names}- *\n"
+        )
         if missing := set(self.wanted["log"]) - set(os.listdir(f"{self.room}/log")):
             raise Trouble(f"{', '.join(sorted(missing))} of the archive's log did not come")
         self.server.program("pg_verifybackup", "--quiet", self.fresh)
@@ -213,16 +215,41 @@ class Restore:
         options = f"-c config_file={self.room}/postgresql.conf"
         try:
             self.server.program(
-                "pg_ctl", "-D", self.fresh, "-o", options, "-l", f"{self.room}/server.log", "-w", "-t", str(timeout), "start"
+                "pg_ctl",
+                "-D",
+                self.fresh,
+                "-o",
+                options,
+                "-l",
+                f"{self.room}/server.log",
+                "-w",
+                "-t",
+                str(timeout),
+                "start",
             )
-            done = until(lambda: (self.server.answer("SELECT pg_is_in_recovery()", where=f"{self.where} dbname=postgres") or [""])[0] == "f", timeout)
+            done = until(
+                lambda: (
+                    (self.server.answer("SELECT pg_is_in_recovery()", where=f"{self.where} dbname=postgres") or [""])[0]
+                    == "f"
+                ),
+                timeout,
+            )
             if not done:
                 raise Trouble(f"recovery did not end within {timeout} s")
         except Trouble as trouble:
             said = " / ".join(line for line in self.log().splitlines() if re.search("FATAL|PANIC|ERROR", line))[-600:]
             raise Trouble(f"the backup {self.wanted['backup']} does not recover: {trouble}; {said}") from trouble
-        row = self.server.ask("SELECT pg_current_wal_lsn(), timeline_id FROM pg_control_checkpoint()", where=f"{self.where} dbname=postgres")[0]
-        return {"reached": row[0], "timeline": int(row[1]), "last_transaction": (re.findall(r"last completed transaction was at log time (.+)", self.log()) or [""])[-1]}
+        row = self.server.ask(
+            "SELECT pg_current_wal_lsn(), timeline_id FROM pg_control_checkpoint()",
+            where=f"{self.where} dbname=postgres",
+        )[0]
+        return {
+            "reached": row[0],
+            "timeline": int(row[1]),
+            "last_transaction": (re.findall(r"last completed transaction was at log time (.+)", self.log()) or [""])[
+                -1
+            ],
+        }
 
     def prove(self):
         """Hold what came out against its pages, tables and the application's invariant."""
@@ -231,7 +258,9 @@ class Restore:
         if findings:
             raise Trouble(f"what was restored does not hold what it should: {'; '.join(findings)}")
         for slot in self.wanted["slots"]:
-            self.server.ask(f"SELECT pg_create_physical_replication_slot('{slot}', true)", where=f"{self.where} dbname=postgres")
+            self.server.ask(
+                f"SELECT pg_create_physical_replication_slot('{slot}', true)", where=f"{self.where} dbname=postgres"
+            )
         self.server.program("pg_ctl", "-D", self.fresh, "-m", "fast", "-w", "stop")
         self.server.program("pg_checksums", "--check", "-D", self.fresh)
 

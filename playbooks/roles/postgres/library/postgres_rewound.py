@@ -92,7 +92,9 @@ def main() -> None:
     configuration = f"--config-file={module.params['configuration']}"
     try:
         server.ask(SLOT.format(slot=slot), where=f"{primary} dbname=postgres")
-        server.program("pg_rewind", "-D", server.data, configuration, f"--source-server={primary} dbname=postgres", timeout=1800)
+        server.program(
+            "pg_rewind", "-D", server.data, configuration, f"--source-server={primary} dbname=postgres", timeout=1800
+        )
         signal = os.path.join(server.data, "standby.signal")
         open(signal, "w").close()
         shutil.chown(signal, "postgres", "postgres")

@@ -131,11 +131,15 @@ def stop(server, unit, patience=20):
     run(["timeout", str(patience), "systemctl", "stop", "--", unit])
     run(["systemctl", "reset-failed", "--", unit])
     if server.answer("SELECT 1", timeout=3):
-        raise Trouble(f"a server still answers on port {server.port} after {unit} was stopped; nothing else was touched")
+        raise Trouble(
+            f"a server still answers on port {server.port} after {unit} was stopped; nothing else was touched"
+        )
     return True
 
 
-UNREADABLE = r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))"
+UNREADABLE = (
+    r"(?:FATAL|PANIC): .*(?:invalid page|checksum|could not (?:read|open|locate|access)|invalid .*(?:checkpoint|magic))"
+)
 
 
 def log_tells_damage(path):
@@ -192,5 +196,7 @@ def page_findings(server, databases):
         if first:
             time.sleep(0.5)
             again = {row[0] for row in server.ask(SCAN, database=database, timeout=300)}
-            found += [f"pages of {relation} in database {database} fail their checksums" for relation in sorted(first & again)]
+            found += [
+                f"pages of {relation} in database {database} fail their checksums" for relation in sorted(first & again)
+            ]
     return found
