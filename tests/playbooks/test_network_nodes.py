@@ -11,7 +11,7 @@ pytestmark = pytest.mark.lab
 
 LOSE = (
     "nft 'table inet mb_test {{ chain input {{ type filter hook input priority -300; "
-    "icmp type echo-request numgen random mod 100 < {percent} drop; }} }}'"
+    "icmp type echo-request numgen random mod 100 < {percent} drop; }}; }}'"
 )
 
 

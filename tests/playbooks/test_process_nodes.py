@@ -46,9 +46,7 @@ def zombies(node: Node) -> int:
 
 
 def program(node: Node, text: str) -> None:
-    node.sh(
-        f"cat > /run/mb-parent <<'END'\n#!/usr/bin/python3\n{text}\nEND\nchmod 755 /run/mb-parent"
-    )
+    node.sh(f"cat > /run/mb-parent <<'END'\n#!/usr/bin/python3\n{text}\nEND\nchmod 755 /run/mb-parent")
 
 
 def test_a_parent_that_listens_is_told_and_goes_on(node: Node) -> None:
@@ -75,7 +73,7 @@ def test_a_parent_that_does_not_listen_is_ended(node: Node) -> None:
 def serve(node: Node) -> None:
     program(node, HOLDER)
     node.sh(
-        "printf '[Service]\\nExecStart=/run/mb-parent\\nLimitNOFILE=256\\n' > /etc/systemd/system/mb-held.service;"
+        "printf '[Service]\\nExecStart=/run/mb-parent\\nLimitNOFILE=256:8192\\n' > /etc/systemd/system/mb-held.service;"
         " systemctl daemon-reload; systemctl start mb-held.service; sleep 1"
     )
 

@@ -72,20 +72,33 @@ def settings(text: str) -> dict[str, str]:
 
 
 def raise_files(module: AnsibleModule, systemctl: str, unit: str, limit: int) -> list[int]:
-    """Give the unit's main process a higher limit on open files; return the processes that got it."""
+    """Give the unit's main process a higher limit on open files; return the processes that got it.
+
+    Beyond the limit's own limit the kernel lets nobody go without CAP_SYS_RESOURCE, which a container may lack: then up to there.
+    """
     _, shown, _ = module.run_command([systemctl, "show", "--property=MainPID", "--value", "--", unit], check_rc=True)
     pid = int(shown.strip() or 0)
     if not pid:
         return []
     try:
         soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        if soft >= limit:
+        if soft == resource.RLIM_INFINITY or soft >= limit:
             return []
-        if not module.check_mode:
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, max(limit, hard)))
-    except (OSError, ValueError):
-        return []
-    return [pid]
+        for wanted in ((limit, max(limit, hard)), (min(limit, hard), hard)):
+            if wanted[0] > soft and (module.check_mode or is_given(pid, wanted)):
+                return [pid]
+    except ProcessLookupError:
+        pass
+    return []
+
+
+def is_given(pid: int, limits: tuple[int, int]) -> bool:
+    """Set a process's limits on open files; tell whether the kernel let it be."""
+    try:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    except (PermissionError, ValueError):
+        return False
+    return True
 
 
 def main() -> None:
