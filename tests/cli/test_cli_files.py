@@ -136,11 +136,14 @@ def test_what_ansible_refuses_in_an_inventory_is_shown_at_its_line(project: Proj
 
 
 def test_a_runbook_that_cannot_be_read_is_not_missing_too(project: Project) -> None:
-    project.write("mendbook.yml", "modes: {memory-short: auto}\nparams: {memory-short: {all: {least: 5}}}\n")
-    assert codes(project) == []
-    project.write("runbooks/memory-short.yml", RUNBOOK.replace("  expr:", "\texpr:"))
-    assert codes(project) == ["bad-yaml"]
     (project.root / "runbooks" / "memory-short.yml").unlink()
+    own = RUNBOOK.replace("memory-short", "queue-short")  # a name that no shipped runbook has
+    project.write("runbooks/queue-short.yml", own)
+    project.write("mendbook.yml", "modes: {queue-short: auto}\nparams: {queue-short: {all: {least: 5}}}\n")
+    assert codes(project) == []
+    project.write("runbooks/queue-short.yml", own.replace("  expr:", "\texpr:"))
+    assert codes(project) == ["bad-yaml"]
+    (project.root / "runbooks" / "queue-short.yml").unlink()
     assert codes(project) == ["unknown-name", "unknown-name"]
 
 
