@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 
@@ -23,22 +24,27 @@ def quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def main() -> None:
-    """Compare every pair once."""
-    known = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+def page(watched: list[dict[str, str]]) -> str:
+    """Return the figures in Prometheus's text format; none for a configuration that never worked."""
     lines = ["# TYPE mendbook_config_differs gauge"]
-    for each in known["watched"]:
+    for each in watched:
         good = digest(each["good"])
         if good:
-            differs = digest(each["path"]) != good
-            lines.append(
-                f'mendbook_config_differs{{name="{quoted(each["unit"])}",path="{quoted(each["path"])}"}} {differs:d}'
-            )
+            labels = f'name="{quoted(each["unit"])}",path="{quoted(each["path"])}"'
+            lines.append(f"mendbook_config_differs{{{labels}}} {digest(each['path']) != good:d}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Compare every pair at every interval, and write what was seen whole or not at all."""
+    known = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     place = Path(known["textfile"])
     draft = place.with_suffix(".new")
-    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    draft.chmod(0o644)
-    os.replace(draft, place)
+    while True:
+        draft.write_text(page(known["watched"]), encoding="utf-8")
+        draft.chmod(0o644)
+        os.replace(draft, place)
+        time.sleep(known["interval"])
 
 
 if __name__ == "__main__":
