@@ -63,7 +63,7 @@ class Group:
         self.archive.sh(
             f"cat >/root/transfers.py <<'END'\n{HAMMER}\nEND\n"
             f"systemctl stop transfers.service 2>/dev/null; rm -f /root/acknowledged; systemd-run --quiet --collect --unit transfers "
-            f"-p StandardOutput=append:/root/acknowledged -p Restart=no python3 /root/transfers.py {hosts} {seconds}"
+            f"-p StandardOutput=append:/root/acknowledged -p StandardError=journal -p Restart=no python3 /root/transfers.py {hosts} {seconds}"
         )
         self.more(10)
 
