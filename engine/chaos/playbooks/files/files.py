@@ -310,13 +310,27 @@ def certificate_back(keep: str, path: str, seconds: str, unit: str = "") -> None
         subprocess.run(["systemctl", "reload", unit], check=False)
 
 
+def old_data(keep: str, data: str, folder: str) -> None:
+    """Note what lies in the folder to which remedies move old data."""
+    note(keep, {"there": os.listdir(folder) if os.path.isdir(folder) else [], "data": data})
+
+
+def less_old_data(keep: str, data: str, folder: str) -> None:
+    """Remove what remedies of this drill moved there, if other data has taken its place; many drills would fill the disk."""
+    before = noted(keep)
+    if before is None or not os.path.isdir(folder) or not os.path.isdir(data) or not os.listdir(data):
+        return
+    for name in set(os.listdir(folder)) - set(before["there"]):
+        shutil.rmtree(os.path.join(folder, name))
+
+
 INJECT: Mapping[str, Callable[..., None]] = {
     "append": append, "fill": fill, "replace": replace, "delete": delete, "flip": flip, "inodes": inodes, "mode": mode, "create": create,
-    "rename": rename, "certificate": certificate,
+    "rename": rename, "certificate": certificate, "old-data": old_data,
 }  # fmt: skip
 UNDO: Mapping[str, Callable[..., None]] = {
     "append": put_back, "fill": unfill, "replace": put_back, "delete": undelete, "flip": unflip, "inodes": fewer_inodes, "mode": mode_back,
-    "create": remove, "rename": rename_back, "certificate": certificate_back,
+    "create": remove, "rename": rename_back, "certificate": certificate_back, "old-data": less_old_data,
 }  # fmt: skip
 
 if __name__ == "__main__":
