@@ -11,6 +11,7 @@ description:
   - Takes a base backup over the replication protocol beside the data directory, checks it against its manifest, and only then
     moves the old directory to O(aside) and the copy in its place. Nothing is deleted.
   - Makes the replication slot on the primary where it is missing, and anew where the server has given up on it.
+  - Where there is no room for the copy beside the old data, it refuses and says so. A copy that fails leaves nothing behind.
   - The server on this host must not be running.
 author: [Mendbook contributors]
 options:
@@ -74,11 +75,29 @@ SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
 SELECT pg_create_physical_replication_slot('{slot}', true)
   WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}');
 """
+SIZE = "SELECT sum(pg_database_size(oid)) FROM pg_database"
+LOG = 100_000_000
+"""Bytes that are kept free for the log that comes with the copy, and for what is written meanwhile."""
+
+
+def refuse_without_room(server, primary):
+    """Raise Trouble where the primary's data does not fit beside the data that is there."""
+    needed = int(int(server.ask(SIZE, where=f"{primary} dbname=postgres")[0][0]) * 1.2) + LOG
+    folder = os.path.dirname(server.data)
+    there = folder
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    free = os.statvfs(there)
+    room = free.f_bavail * free.f_frsize
+    if room < needed:
+        raise Trouble(
+            f"a copy of the primary needs {needed // 1_000_000} MB below {folder} and there are {room // 1_000_000} MB; "
+            f"old data in {folder}/aside is for a person to remove. The data here was not touched"
+        )
 
 
 def copy(server, primary, slot, fresh):
     """Take a verified copy into a fresh folder that the server's user owns."""
-    shutil.rmtree(fresh, ignore_errors=True)
     os.makedirs(os.path.dirname(fresh), exist_ok=True)
     shutil.chown(os.path.dirname(fresh), "postgres", "postgres")
     server.program("pg_basebackup", "-D", fresh, "-d", primary, "-X", "stream", "-S", slot, "-c", "fast", "--no-sync")
@@ -106,13 +125,20 @@ def main() -> None:
         if os.path.exists(os.path.join(server.data, "postmaster.pid")) and server.answer("SELECT 1"):
             raise Trouble("a server runs on the data directory; stop it first. Nothing was changed")
         server.ask("SELECT 1", where=f"{primary} dbname=postgres")
+        fresh = f"{server.data}.copying"
+        if not module.check_mode:
+            shutil.rmtree(fresh, ignore_errors=True)
+        refuse_without_room(server, primary)
         if module.check_mode:
             module.exit_json(
                 changed=True, aside="", msg="the primary answers; whether the copy succeeds, check mode cannot tell"
             )
         server.ask(SLOT.format(slot=slot), where=f"{primary} dbname=postgres")
-        fresh = f"{server.data}.copying"
-        copy(server, primary, slot, fresh)
+        try:
+            copy(server, primary, slot, fresh)
+        except (Trouble, OSError):
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         moved = ""
         if data_state(server.data) != "absent":
             os.makedirs(os.path.dirname(aside), exist_ok=True)

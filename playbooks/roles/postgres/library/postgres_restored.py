@@ -14,6 +14,8 @@ description:
   - What comes out must pass C(pg_amcheck), the application's O(checks), and C(pg_checksums) once it is stopped again.
   - Only then the old directory is moved to O(aside), where nothing is overwritten, and the new one in its place. If anything fails
     before, the old one is untouched.
+  - One restore runs at a time. A second waits for it, and where it finds that the same O(aside) was restored meanwhile, tells what that one
+    told. So an attempt that is repeated, since it was not known how it ended, restores once.
   - The server on this host must not be running; it is not started.
 author: [Mendbook contributors]
 options:
@@ -107,6 +109,8 @@ seconds:
   returned: when restored
 """
 
+import fcntl
+import json
 import os
 import re
 import shutil
@@ -155,6 +159,39 @@ class Restore:
         self.room = f"{self.server.data}.restore"
         self.where = f"host={self.room} port={self.server.port}"
         self.seconds = {}
+
+    def alone(self):
+        """Wait until no other restore of this data runs, and keep others from it until this process ends."""
+        os.makedirs(os.path.dirname(self.fresh), exist_ok=True)
+        self.lock = open(f"{self.server.data}.restore-lock", "w", encoding="utf-8")
+        end = time.monotonic() + self.wanted["timeout"]
+        while True:
+            try:
+                return fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise Trouble("another restore of this data goes on") from error
+                time.sleep(0.2)
+
+    def told(self):
+        """Return what the restore to the same place aside told whose data is in its place, or nothing."""
+        try:
+            with open(f"{self.server.data}.restored.json", encoding="utf-8") as stream:
+                note = json.load(stream)
+            mine = (self.wanted["aside"], os.stat(self.server.data).st_ino)
+        except (OSError, ValueError):
+            return None
+        return note["told"] if (note["aside"], note["inode"]) == mine else None
+
+    def tell(self, found):
+        """Keep what this restore tells, before its data is in its place."""
+        note = {"aside": self.wanted["aside"], "inode": os.stat(self.fresh).st_ino, "told": found}
+        draft = f"{self.server.data}.restored.draft"
+        with open(draft, "w", encoding="utf-8") as stream:
+            json.dump(note, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(draft, f"{self.server.data}.restored.json")
 
     def clear(self):
         """Take away what a restore left behind that was broken off."""
@@ -264,20 +301,21 @@ class Restore:
         self.server.program("pg_ctl", "-D", self.fresh, "-m", "fast", "-w", "stop")
         self.server.program("pg_checksums", "--check", "-D", self.fresh)
 
-    def exchange(self):
-        """Move the old directory aside and the new one in its place; return where the old one is."""
+    def exchange(self, found):
+        """Move the old directory aside and the new one in its place; return what is known, and where the old one is."""
         aside, data = self.wanted["aside"], self.server.data
-        moved = ""
-        if data_state(data) != "absent":
-            if os.path.lexists(aside):
-                raise Trouble(f"{aside} exists already; the old data is left in its place")
+        there = data_state(data) != "absent"
+        if there and os.path.lexists(aside):
+            raise Trouble(f"{aside} exists already; the old data is left in its place")
+        found = {**found, "aside": aside if there else "", "seconds": self.seconds}
+        self.tell(found)
+        if there:
             os.makedirs(os.path.dirname(aside), exist_ok=True)
             os.rename(data, aside)
-            moved = aside
         elif os.path.isdir(data):
             os.rmdir(data)
         os.rename(self.fresh, data)
-        return moved
+        return found
 
     def whole(self):
         """Do all of it in order; Trouble leaves the old data in its place."""
@@ -286,7 +324,7 @@ class Restore:
             began = time.monotonic()
             found.update(part() or {})
             self.seconds[part.__name__] = round(time.monotonic() - began, 1)
-        found["aside"] = self.exchange()
+        found = self.exchange(found)
         shutil.rmtree(self.room, ignore_errors=True)
         return found
 
@@ -299,13 +337,19 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, msg="whether what would be restored passes its checks, check mode cannot tell")
     try:
+        restore.alone()
+        if known := restore.told():
+            module.exit_json(changed=True, **known)
         if restore.server.answer("SELECT 1"):
             raise Trouble("a server runs on the data directory; stop it first. Nothing was changed")
+    except (Trouble, OSError) as error:
+        module.fail_json(msg=str(error))
+    try:
         found = restore.whole()
     except (Trouble, OSError) as error:
         restore.clear()
         module.fail_json(msg=f"{error}; the old data is in its place")
-    module.exit_json(changed=True, seconds=restore.seconds, **found)
+    module.exit_json(changed=True, **found)
 
 
 if __name__ == "__main__":
