@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import psycopg2
+import psycopg2.extensions
 
 SETTINGS = json.loads(
     Path(os.environ.get("POSTGRES_FIGURES", "/etc/mendbook-postgres.json")).read_text(encoding="utf-8")
@@ -23,6 +24,7 @@ DATA = Path(SETTINGS["data"])
 ENABLED = Path("/etc/systemd/system/multi-user.target.wants") / f"{SETTINGS['unit']}.service"
 NEEDED = ("PG_VERSION", "global/pg_control", "global/pg_filenode.map", "base/1", "pg_wal", "pg_xact")
 LAST = Path("/run/mendbook-postgres-primary")
+OPEN: dict[str, psycopg2.extensions.connection] = {}
 SCAN_EVERY = 6.0
 LOG_TAIL = 1 << 16
 UNREADABLE = re.compile(
@@ -91,18 +93,35 @@ class Scan:
 
 
 def query(database: str, sql: str, seconds: int = 3, **where: str) -> list[tuple[str, ...]]:
-    """Return the rows as text; psycopg2.Error when the server does not answer in time."""
-    host = where or {"host": "/run/postgresql", "port": str(SETTINGS["port"]), "user": "postgres"}
-    connection = psycopg2.connect(
-        dbname=database, connect_timeout=2, options=f"-c statement_timeout={seconds}s", **host
-    )
+    """Return the rows as text; psycopg2.Error when the server does not answer in time.
+
+    A round has one connection for each database of this server: the server starts a process for each that asks.
+    """
+    key = "" if where else database
+    connection = OPEN.pop(key, None) if key else None
+    if connection is None:
+        host = where or {"host": "/run/postgresql", "port": str(SETTINGS["port"]), "user": "postgres"}
+        connection = psycopg2.connect(dbname=database, connect_timeout=2, **host)
+    sound = False
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = '{seconds}s'")
             cursor.execute(sql)
-            return [tuple(str(value) for value in row) for row in cursor.fetchall()]
+            rows = [tuple(str(value) for value in row) for row in cursor.fetchall()]
+        sound = True
+        return rows
     finally:
-        connection.close()
+        if sound and key:
+            OPEN[key] = connection
+        else:
+            connection.close()
+
+
+def part() -> None:
+    """Leave the server: nothing of a round stays connected, so that nobody who replaces a database has to wait."""
+    while OPEN:
+        OPEN.popitem()[1].close()
 
 
 def log_tells_damage() -> str:
@@ -263,7 +282,11 @@ def main() -> None:
     while True:
         began = time.monotonic()
         draft = target.with_suffix(".draft")
-        draft.write_text(text(scan), encoding="utf-8")
+        try:
+            page = text(scan)
+        finally:
+            part()
+        draft.write_text(page, encoding="utf-8")
         draft.chmod(0o644)
         draft.replace(target)
         time.sleep(max(0.5, 2 - (time.monotonic() - began)))
