@@ -40,6 +40,7 @@ def play(
         "HOME": os.environ.get("HOME", "/"),
         "LC_ALL": "C.UTF-8",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_PIPELINING": "1",  # as the engine runs them: a module is not copied over first
     }
     command = [str(folder / "ansible-playbook"), "-i", str(inventory), str(PLAYBOOKS / f"{name}.yml"), *arguments]
     if variables:
