@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Keeps verified copies of a folder in a restic repository, and tells when the folder is not what it was.
 
-    files-backup backup | verify | figures | sums FOLDER
+    files-backup backup | verify | figures [--every SECONDS] | sums FOLDER
 
 The checksums of all files go into each snapshot. A snapshot is verified by being restored beside the folder and held against them.
 A folder that has lost half of its files is not backed up: the newest snapshot is then what it is needed for.
@@ -96,7 +96,7 @@ def read_sums(path: Path) -> dict[str, str]:
 
 def write(path: Path, text: str) -> None:
     """Replace the file at once; everybody may read it."""
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # more than one process may tell the figures
     draft.write_text(text, encoding="utf-8")
     draft.chmod(0o644)
     draft.replace(path)
@@ -214,6 +214,10 @@ def main() -> int:
         case ["figures"]:
             figures()
             return 0
+        case ["figures", "--every", seconds]:
+            while True:
+                figures()
+                time.sleep(float(seconds))
         case ["backup"]:
             act = backup
         case ["verify"]:
