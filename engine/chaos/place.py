@@ -70,7 +70,7 @@ class Node:
         value = self.variables.get(name)
         if isinstance(value, str):
             return tuple(shlex.split(value))
-        return tuple(str(word) for word in value) if isinstance(value, tuple) else ()
+        return tuple(str(word) for word in value) if isinstance(value, (tuple, list)) else ()  # a list in the journal
 
 
 @dataclass(frozen=True, slots=True)
