@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine.chaos.choose import candidates, hits, order
 from engine.chaos.experiment import Experiment, Injection, Pick
-from engine.chaos.inject import InjectionError, Injector, variables_of
+from engine.chaos.inject import InjectionError, Injector, journalled, variables_of
 from engine.chaos.journal import Journal, Undo
 from engine.chaos.place import DrillError, Node, Place, RefusedError, frozen_inventory, nodes_of
 from engine.chaos.shelf import find
@@ -206,6 +206,15 @@ def test_an_undo_that_fails_stays_in_the_journal(tmp_path: Path) -> None:
     with pytest.raises(InjectionError, match="no fence_on_command"):
         injector.undo_all()
     assert len(journal.pending()) == 1
+
+
+def test_the_switch_of_a_nodes_power_comes_back_from_the_journal_as_it_was(tmp_path: Path) -> None:
+    switch = ["mendbook", "lab", "power", "web1", "on"]
+    (node,) = nodes_of(read((), inventory(fence_on_command=switch))).values()
+    journal = Journal(tmp_path / "journal")
+    journal.write(Undo("a", "drill-1", "power-off", "web1", {}, frozen_inventory((node,)), 60.0, 1.0))
+    (pending,) = journal.pending()
+    assert journalled(pending).command("fence_on_command") == node.command("fence_on_command") == tuple(switch)
 
 
 def test_parameters_reach_the_playbook_under_names_of_their_own() -> None:
