@@ -38,7 +38,8 @@ def test_a_playbook_is_one_role_on_hosts_chosen_by_limit(name: str) -> None:
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "preflight" and role not in SITE_ROLES])
 def test_every_role_begins_with_the_preflight(role: str) -> None:
-    (before,) = read(PLAYBOOKS / "roles" / role / "meta" / "main.yml")["dependencies"]
+    before, *others = read(PLAYBOOKS / "roles" / role / "meta" / "main.yml")["dependencies"]
+    assert all(other == {"role": "lab_kit"} for other in others), "what carries modules alone may follow it, no other"
     if before != {"role": "preflight"}:  # a family's own beginning, which begins with it
         assert role.startswith(f"{before['role']}_")
         test_every_role_begins_with_the_preflight(before["role"])
