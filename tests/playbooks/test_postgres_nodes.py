@@ -252,3 +252,30 @@ def test_a_replica_takes_the_place_of_a_primary_without_power_and_that_one_comes
     wait_until(group.whole, 60)
     assert group.lost() == set()
     assert group.total() == "10000000"
+
+
+def test_a_spare_host_becomes_a_replica_and_the_archive_on_it_goes_on(group: Group) -> None:
+    spare = group.archive
+    try:
+        thrice(spare, "postgres_replica_add")
+        wait_until(lambda: group.followers() == {"archive", group.replica().name, spare.name}, 60)
+        group.more(10)
+        assert group.lost() == set()
+    finally:
+        spare.sh(f"systemctl disable --now postgresql@15-main; rm -rf {DATA}")
+        wait_until(lambda: spare.name not in group.followers(), 30)
+        ask(group.primary(), "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active")
+    wait_until(group.whole, 60)
+
+
+def test_a_backup_is_taken_once_for_an_attempt_and_verifies(group: Group) -> None:
+    def backups() -> list[str]:
+        return group.archive.sh("ls -d /srv/postgresql/archive/backups/2*Z").split()
+
+    before = backups()
+    checked, done, again = group.archive.run_thrice("postgres_backup")
+    assert (checked.failed, done.failed, again.failed) == (0, 0, 0), checked.output + done.output + again.output
+    assert again.changed == 0, again.output
+    newest = set(backups()) - set(before)
+    assert len(newest) == 1
+    group.archive.sh(f"runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_verifybackup -q {newest.pop()}/base")
