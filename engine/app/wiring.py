@@ -116,6 +116,18 @@ class App:
         self._closing.append(record.close)
         return record
 
+    def read_record(self) -> Record:
+        """Return the record to be read and never written; there must be one. Raises RecordError."""
+        from engine.records.store import Record
+
+        record = Record(self.settings.database or self.settings.record, read_only=True)
+        self.closing(record.close)
+        return record
+
+    def closing(self, close: Callable[[], None]) -> None:
+        """Have something closed with the project."""
+        self._closing.append(close)
+
     @cached_property
     def history(self) -> History:
         """What was, for commands that show it."""
@@ -201,10 +213,15 @@ class App:
         """Return what answers expressions from these samples, whoever else evaluates."""
         from engine.samples.evaluator import EmbeddedEvaluator
 
+        return EmbeddedEvaluator(store, fresh=self.freshness)
+
+    @property
+    def freshness(self) -> float:
+        """For how many seconds a sample says what is the case."""
         paces = [self.settings.interval]
         paces += [page.interval for page in self.settings.expositions if page.interval]
         paces += [probe.interval for probe in self.settings.probes if probe.interval]
-        return EmbeddedEvaluator(store, fresh=FRESH_INTERVALS * max(paces))
+        return FRESH_INTERVALS * max(paces)
 
     @cached_property
     def executor(self) -> LocalExecutor:

@@ -99,6 +99,11 @@ class Past:
             rows = connection.execute(query.group_by(entries.c.incident)).all() if incidents else ()
             return {str(incident): float(at) for incident, at in rows}
 
+    def held(self, until: float) -> tuple[Logged, ...]:
+        """Return what people did until a moment to hold automation back and to let it go on: `pauses_of` and `silences_of` read it."""
+        with self.record.reading() as connection:
+            return written(connection, until, entries.c.kind.in_(("operator", "engine")) & entries.c.code.in_(HOLDING))
+
     def moment(self, target: str, at: float) -> Moment:
         """Return what was the case with a host at a moment, by what had been written until then."""
         with self.record.reading() as connection:

@@ -185,6 +185,13 @@ class SampleStore:
         with self._mutex:
             return None if self._newest is None else self._newest / 1000
 
+    def oldest(self) -> float | None:
+        """Return the time of the oldest sample in seconds; None when there is none."""
+        with self._mutex:
+            times = [file.oldest for file in self._archive.files]
+            times += [segment.oldest for segment in self._journal.segments if segment.oldest is not None]
+        return min(times) / 1000 if times else None
+
     def stats(self) -> StoreStats:
         """Return what the store holds and what it refused."""
         with self._mutex:

@@ -83,6 +83,12 @@ class PageReader:
         page = self._read_again(text)
         return self._read_anew(text) if page is None else page
 
+    def split(self, line: str) -> tuple[Labels, str]:
+        """Return the labels of the series that a line is about, and what stands behind it. Raises PageError."""
+        key, labels, rest = self._line(line)
+        self._known[key] = labels
+        return labels, rest
+
     def _read_again(self, text: str) -> Page | None:
         """Return the samples where the page has the very lines of the last one, but for the values; else None."""
         if not self._distinct:
