@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from engine.chaos.result import Mark, Result
+from engine.report.sheet import svg
 
 WIDTH, GUTTER, RIGHT = 1000, 86, 16
 TRAFFIC, LANE, ROW = 52, 26, 15
@@ -96,11 +97,6 @@ def ruler(scale: Scale) -> str:
     """Return the scale by itself, to stand below lines that share it."""
     parts = [f'<text class="tick" x="{scale.x(at)}" y="12">{seconds(at)}</text>' for at in scale.ticks()]
     return svg(WIDTH, 16, "seconds", "".join(parts))
-
-
-def svg(width: float, height: float, name: str, inside: str) -> str:
-    """Return a drawing that is as wide as there is room."""
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(name)}">{inside}</svg>'
 
 
 def seconds(at: float) -> str:

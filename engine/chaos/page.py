@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from engine.chaos.drawing import large, ruler, scale_of, small
 from engine.chaos.experiment import Ending
 from engine.chaos.figures import Figures, Proof, Times, figures, proofs, recovery
 from engine.chaos.result import Result
 from engine.chaos.scorecard import Card, Quiet
+from engine.report.sheet import counted, day, moment, sheet, span, tile
 
-STYLE = Path(__file__).parent / "page.css"
-HOUR = 3600.0
-FEW = 120.0
-"""Longer times read better in minutes."""
 LEGEND = (
     ('<line class="zero" x1="9" x2="9" y1="0" y2="14"/>', "fault injected"),
     ('<rect class="ill" x="0" y="2" width="18" height="10" rx="3"/>', "ill, seen from outside"),
@@ -51,10 +46,7 @@ def page(card: Card) -> str:
         foot(results),
     ]
     title = f"Drills: {total.passed} of {total.drills} passed"
-    return (
-        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{STYLE.read_text()}</style>\n<main>\n{''.join(parts)}\n</main>\n</html>\n"
-    )
+    return sheet(title, parts)
 
 
 def head(results: Sequence[Result], total: Figures) -> str:
@@ -99,12 +91,6 @@ def tiles(total: Figures) -> str:
         ),
     ]
     return f'<div class="tiles">{"".join(cells)}</div>'
-
-
-def tile(value: str, name: str, more: str, good: bool | None = None) -> str:
-    """Return one number that stands out."""
-    kind = "" if good is None else " ok" if good else " no"
-    return f'<div class="tile{kind}"><b>{value}</b><span>{name}<br>{more}</span></div>'
 
 
 def overview(by: Sequence[tuple[str, Sequence[Result]]]) -> str:
@@ -253,22 +239,6 @@ def foot(results: Sequence[Result]) -> str:
     return f"<footer>mendbook {escape(last.version)}{escape(commit)}; {escape(around)}. Times count from the injection; recovered is as seen from outside.</footer>"
 
 
-def span(seconds: float | None) -> str:
-    """Return a span of time in few letters."""
-    if seconds is None:
-        return "-"
-    if seconds >= HOUR:
-        return f"{seconds / HOUR:.1f} h".replace(".0 ", " ")
-    if seconds >= FEW:
-        return f"{int(seconds) // 60}:{int(seconds) % 60:02} min"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004  two digits are enough
-
-
-def counted(count: int, word: str) -> str:
-    """Return `1 drill`, `2 drills`."""
-    return f"{count} {word}{'' if count == 1 else 's'}"
-
-
 def pair(times: Times) -> str:
     """Return the median, and the worst where there are several."""
     if not times.count:
@@ -279,13 +249,3 @@ def pair(times: Times) -> str:
 def worst(times: Times) -> str:
     """Return the worst of some times."""
     return f"median; worst {span(times.worst)}" if times.count else "never"
-
-
-def day(at: float) -> str:
-    """Return a date."""
-    return time.strftime("%Y-%m-%d", time.gmtime(at))
-
-
-def moment(at: float) -> str:
-    """Return a date and a time."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at))

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from engine.chaos.drawing import large, place_labels, scale_of, seconds, small
 from engine.chaos.experiment import Ending
 from engine.chaos.figures import figures, proofs, times
-from engine.chaos.page import page, span
+from engine.chaos.page import page
 from engine.chaos.result import Found, Harm, Mark, Result
 from engine.chaos.scorecard import Card, Quiet
+from engine.report.sheet import span
 
 FOUND = Found(
     "killed", "process", "web1", "service", "ledger.service", Ending.HEALED, Ending.HEALED, 60.0, 4.0, 5.0, first=True, third=True,
