@@ -7,56 +7,76 @@ callees carry too is a symptom, and the cause is the deepest node that still car
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.rca.reference import reference
-from engine.core.rca.signals import SPLIT, Frame, Kind, Side, Signal, Topology
+from engine.core.rca.reference import SHARE, reference, sustained
+from engine.core.rca.signals import SPLIT, Frame, Kind, Side, Topology
 
 MEANS = frozenset({"average", "mean", "avg"})
+FAILING = 0.001
+"""A share of failing calls that is nothing special."""
 PERCENT = 1.5
 """A share of calls above this is a percentage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Burden:
-    """What a node costs beyond the usual: `cost` (seconds, or failures, an interval), `shift` of it in its own usual spread."""
+    """What a node costs beyond the usual (seconds, or failures, an interval): row by row, and in the row where it was `worst`.
+
+    There, `shift` is how many of its own usual spreads that is; `before` is the usual figure, `after` the figure then, in the series'
+    own unit; `calls` an interval are None where nothing counts them.
+    """
 
     node: str
     kind: Kind
-    cost: float
+    costs: np.ndarray
+    worst: int
     shift: float
     before: float
-    """The usual figure, in the series' own unit."""
     after: float
     calls: float | None
-    """Calls an interval; None where nothing counts them."""
+    column: int
+
+    @property
+    def cost(self) -> float:
+        """Return the cost where it was worst."""
+        return float(self.costs[self.worst])
 
 
-def burdens(kind: Kind, past: Frame, now: Frame) -> dict[str, Burden]:
-    """Return the burden of each node that has a figure of this kind (latency or errors)."""
-    columns = {}
-    for node in dict.fromkeys(signal.node for signal in now.signals):
-        found = figure(now.signals, node, kind)
-        if found is not None:
-            columns[node] = (found, calls_of(now.signals, node))
-    return {
-        node: burden
-        for node, (column, calls) in columns.items()
-        if (burden := _burden(node, kind, column, calls, past, now)) is not None
-    }
+def burdens(
+    kind: Kind, past: Frame, now: Frame, columns: Mapping[str, Sequence[int]], topology: Topology
+) -> dict[str, Burden]:
+    """Return the burden of each node that has a figure of this kind (latency or errors); `columns` are those of each node."""
+    found = {}
+    for node, own in columns.items():
+        column = figure(past, own, kind)
+        if column is not None:
+            burden = _burden(node, kind, column, counted(node, past, columns, topology), past, now)
+            if burden is not None:
+                found[node] = burden
+    return found
 
 
-def figure(signals: Sequence[Signal], node: str, kind: Kind) -> int | None:
-    """Return the column that tells most about all calls of a node: a mean before a quantile, a low quantile before a high one."""
-    own = [
-        (rank(signal.name), index)
-        for index, signal in enumerate(signals)
-        if signal.node == node and signal.kind is kind and signal.peer is None and signal.side is Side.SERVER
+def figure(past: Frame, own: Iterable[int], kind: Kind) -> int | None:
+    """Return which of a node's `own` columns tells most about all of its calls: a mean before a quantile, a low quantile before a high one.
+
+    One that never moved tells nothing where there is another.
+    """
+    fitting = [
+        (still(past.values[:, column]), rank(past.signals[column].name), column)
+        for column in own
+        if (signal := past.signals[column]).kind is kind and signal.peer is None and signal.side is Side.SERVER
     ]
-    return min(own)[1] if own else None
+    return min(fitting)[2] if fitting else None
+
+
+def still(values: np.ndarray) -> bool:
+    """Return whether a series has at most one value."""
+    known = values[np.isfinite(values)]
+    return not len(known) or bool(known.min() == known.max())
 
 
 def rank(name: str) -> tuple[int, float]:
@@ -68,50 +88,55 @@ def rank(name: str) -> tuple[int, float]:
     return 1, numbers[-1] if numbers else 0.0
 
 
-def calls_of(signals: Sequence[Signal], node: str) -> int | None:
-    """Return the column that counts a node's calls; None when nothing does."""
-    return next(
-        (
-            index
-            for index, signal in enumerate(signals)
-            if signal.node == node and signal.kind is Kind.TRAFFIC and signal.peer is None
-        ),
-        None,
-    )
+def calls_of(past: Frame, own: Iterable[int]) -> int | None:
+    """Return which of a node's `own` columns counts its calls; None when none does."""
+    for each in own:
+        signal = past.signals[each]
+        if signal.kind is Kind.TRAFFIC and signal.peer is None and np.isfinite(past.values[:, each]).any():
+            return each
+    return None
 
 
-def _burden(node: str, kind: Kind, column: int, calls: int | None, past: Frame, now: Frame) -> Burden | None:
+def counted(node: str, past: Frame, columns: Mapping[str, Sequence[int]], topology: Topology) -> Sequence[int]:
+    """Return what counts a node's calls: its own count, or else the counts of those who call it; nothing where there is none."""
+    own = calls_of(past, columns.get(node, ()))
+    if own is not None:
+        return (own,)
+    of_callers = (calls_of(past, columns.get(caller, ())) for caller in topology.callers.get(node, ()))
+    return tuple(each for each in of_callers if each is not None)
+
+
+def total(frame: Frame, columns: Sequence[int]) -> np.ndarray:
+    """Return the sum of some counts in each row."""
+    summed: np.ndarray = frame.values[:, list(columns)].sum(axis=1)
+    return summed
+
+
+def _burden(node: str, kind: Kind, column: int, calls: Sequence[int], past: Frame, now: Frame) -> Burden | None:
     """Return what one node costs; None without a sample now or in the past."""
     sign = now.signals[column].sign
     before, after = past.values[:, column], now.values[:, column]
-    if not np.isfinite(before).any() or not np.isfinite(after).any():
+    known = before[np.isfinite(before)]
+    if not len(known) or not np.isfinite(after).any():
         return None
-    level = float(np.nanmedian(before)) if kind is Kind.LATENCY else float(np.nanmean(before))
-    unit = 0.01 if kind is Kind.ERRORS and np.nanmax(np.abs(before)) > PERCENT else 1.0
-    count_before = past.values[:, calls] if calls is not None else np.ones(len(before))
-    count_after = now.values[:, calls] if calls is not None else np.ones(len(after))
+    level = float(np.median(known))
+    unit = 0.01 if kind is Kind.ERRORS and np.abs(known).max() > PERCENT else 1.0
+    count_before = total(past, calls) if calls else np.ones(len(before))
+    count_after = total(now, calls) if calls else np.ones(len(after))
     usual = unit * sign * (before - level) * count_before
     costs = unit * sign * (after - level) * count_after
-    costs = costs[np.isfinite(costs)]
-    if not len(costs):
+    if not np.isfinite(usual).any() or not np.isfinite(costs).any():
         return None
-    spread = float(reference(usual[:, None], floor=0.1).scale[0]) if np.isfinite(usual).any() else 0.1
-    many = float(np.nanmean(count_after)) if calls is not None else None
-    return Burden(node, kind, float(costs.mean()), float(costs.mean()) / spread, level, float(np.nanmean(after)), many)
+    least = (SHARE * abs(level) if kind is Kind.LATENCY else FAILING) * float(np.nanmedian(count_before))
+    spread = float(reference(sustained(usual[:, None]), least).scale[0])
+    worst = int(np.nanargmax(costs))
+    many = float(count_after[worst]) if calls else None
+    return Burden(node, kind, costs, worst, float(costs[worst]) / spread, level, float(after[worst]), many, column)
 
 
-def unexplained(found: dict[str, Burden], topology: Topology) -> dict[str, float]:
-    """Return how much of each node's cost none of its callees carries (never below 0)."""
-    return {
-        node: max(0.0, burden.cost - sum(carried(callees(node, found, topology)))) for node, burden in found.items()
-    }
-
-
-def callees(node: str, found: dict[str, Burden], topology: Topology) -> Iterable[Burden]:
-    """Return the burdens of those that a node calls."""
-    return (found[callee] for callee in topology.callees.get(node, ()) if callee in found and callee != node)
-
-
-def carried(below: Iterable[Burden]) -> Iterable[float]:
-    """Return the costs that count as an explanation: none that is below the usual."""
-    return (max(0.0, burden.cost) for burden in below)
+def unexplained(node: str, found: Mapping[str, Burden], topology: Topology) -> float:
+    """Return how much of a node's cost, when it was at its worst, none of its callees carried at that time (never below 0)."""
+    own = found[node]
+    below = [found[callee] for callee in topology.callees.get(node, ()) if callee in found and callee != node]
+    carried = sum(max(0.0, float(np.nan_to_num(each.costs[own.worst]))) for each in below)
+    return max(0.0, own.cost - carried)

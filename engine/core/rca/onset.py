@@ -1,9 +1,10 @@
-"""When it began: the change point of the series that changed most."""
+"""When it began: the change point of a series, and when a detector would have said so."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from engine.core.rca.rank import Scene
 from engine.core.rca.reference import Reference, sustained
 from engine.core.rca.signals import Frame
 
@@ -11,6 +12,10 @@ MOST = 0.5
 """Series count whose shift is at least this share of the largest."""
 CLIP = 10.0
 """Shifts beyond this many scales say no more about when than this."""
+LEAST = 1.0
+"""Series that shifted by less than this many scales say nothing about when."""
+ALARM = 3.0
+"""The detector alarms where what lasts is at least so many scales from usual, for as many samples as it takes to last."""
 
 
 def onset(usual: Reference, recent: Frame, columns: np.ndarray | None = None) -> float | None:
@@ -28,14 +33,21 @@ def onset(usual: Reference, recent: Frame, columns: np.ndarray | None = None) ->
     if columns is not None:
         peaks = np.where(columns, peaks, 0.0)
     best = float(peaks.max(initial=0.0))
-    if best <= 1.0:
+    if best <= LEAST:
         return None
     chosen = np.flatnonzero(peaks >= MOST * best)
-    first = min(_begin(shifts[:, column], float(peaks[column]), int(held[:, column].argmax())) for column in chosen)
+    first = min(began(shifts[:, column], float(peaks[column]), int(held[:, column].argmax())) for column in chosen)
     return float(recent.times[first])
 
 
-def _begin(shifts: np.ndarray, peak: float, at: int) -> int:
+def began(shifts: np.ndarray, peak: float, at: int) -> int:
     """Return the row in 0..at from which the series stays nearer to its peak than to its usual level."""
     sums = np.concatenate([[0.0], np.cumsum(shifts[: at + 1] - peak / 2)])
     return min(int(np.flatnonzero(sums == sums.min())[-1]), at)
+
+
+def alarmed(seen: Scene, columns: np.ndarray, first: float) -> float | None:
+    """Return the time from `first` on at which a detector on these columns would have alarmed; None when it would not."""
+    held = np.fmax.reduce(seen.shifts[:, columns], axis=1, initial=-np.inf)
+    rows = np.flatnonzero((seen.now.times >= first) & (held >= ALARM))
+    return float(seen.now.times[rows[0]]) if len(rows) else None

@@ -12,14 +12,15 @@ cost in place of correlation.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.core.rca.burden import Burden, burdens, figure, unexplained
-from engine.core.rca.reference import Reference, reference, sustained
-from engine.core.rca.signals import RESOURCES, Frame, Kind, Side, Signal, Topology
+from engine.core.rca.derived import ANSWER, WAY, by_node, derived, ways
+from engine.core.rca.reference import SHARE, TINY, WIDTH, Reference, reference, sustained
+from engine.core.rca.signals import RESOURCES, Frame, Kind, Topology
 
 NOTABLE = 3.0
 """Shifts below this many scales are nothing special."""
@@ -51,7 +52,50 @@ class Ranked:
     strength: float
     evidence: tuple[str, ...]
     column: int | None = None
-    """The series that shows it best."""
+    """The series of the scene that shows it best."""
+    culprit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What there is to judge by: how it was (`past`) and what lasts of how it is (`now`), with derived series.
+
+    `shifts` (rows of now, S) are in scales, of what lasts, above 0 where it is worse; `columns` are those of each node.
+    """
+
+    past: Frame
+    now: Frame
+    topology: Topology
+    usual: Reference
+    shifts: np.ndarray
+    columns: Mapping[str, Sequence[int]]
+
+    def since(self, time: float) -> Scene:
+        """Return the scene from that time on."""
+        first = min(int(np.searchsorted(self.now.times, time)), max(0, len(self.now.times) - 1))
+        return replace(self, now=self.now.from_row(first), shifts=self.shifts[first:])
+
+    def peaks(self) -> np.ndarray:
+        """Return the furthest shift (S,) of each series in its worse direction; 0 where nothing is known."""
+        if not len(self.shifts):
+            return np.zeros(len(self.now.signals))
+        peaks: np.ndarray = np.nan_to_num(np.fmax.reduce(self.shifts, axis=0), nan=0.0)
+        return peaks
+
+
+def scene(past: Frame, now: Frame, topology: Topology) -> Scene:
+    """Return what there is to judge by: the first rows of `now` only say whether the later ones last, where there are enough."""
+    past, now, floors = derived(past, now)
+    usual = reference(sustained(past.values), floors)
+    led = now.from_row(min(WIDTH, len(now.times)) - 1) if len(now.times) else now
+    lasting = sustained(now.values)[len(now.times) - len(led.times) :]
+    if len(lasting):  # what never moved has no scale of its own: then a tenth of what it is now
+        reached = np.nan_to_num(np.fmax.reduce(np.abs(lasting), axis=0), nan=0.0)
+        least = np.where(usual.scale <= 2 * TINY, SHARE * reached, 0.0)
+        usual = replace(usual, scale=np.maximum(usual.scale, least), below=np.maximum(usual.below, least))
+    signs = np.array([signal.sign for signal in now.signals], dtype=now.values.dtype)
+    lasted = Frame(led.times, lasting, now.signals)
+    return Scene(past, lasted, topology, usual, usual.shift(lasting) * signs, by_node(now.signals))
 
 
 def strength(shift: float, relevance: float = 1.0) -> float:
@@ -65,18 +109,19 @@ def strength(shift: float, relevance: float = 1.0) -> float:
 def rank(past: Frame, now: Frame, topology: Topology, alarm: Alarm | None = None) -> tuple[Ranked, ...]:
     """Return the suspects for what began with the first row of `now`, the strongest first.
 
-    `past` is how it was before, without earlier trouble. With an `alarm`, suspects are the nodes that its node reaches through calls, and
+    `past` is how it was before. With an `alarm`, suspects are the nodes that its node reaches through calls, and
     slowness and errors count only of its kind.
     """
+    return ranked(scene(past, now, topology), alarm)
+
+
+def ranked(seen: Scene, alarm: Alarm | None = None) -> tuple[Ranked, ...]:
+    """Return the suspects of a scene, the strongest first; see `rank`."""
+    topology = seen.topology
     near = set(topology.below(alarm.node)) if alarm is not None and alarm.node in topology.callees else None
-    suspects: list[Ranked] = []
-    usual = reference(past.values)
-    shifts = peak(usual, now)
-    suspects += resources(now, usual, shifts)
-    suspects += ways(past, now)
-    suspects += costs(past, now, topology, alarm)
-    suspects += silence(now, usual, topology)
-    suspects += unseen(now, topology)
+    peaks = seen.peaks()
+    seen_to_fail = blamed([*costs(seen, alarm), *silence(seen), *unseen(seen)], topology)
+    suspects = [*resources(seen, peaks), *slow_ways(seen, peaks), *seen_to_fail]
     best: dict[tuple[str, str], Ranked] = {}
     for suspect in suspects:
         key = (suspect.node, suspect.resource)
@@ -85,71 +130,71 @@ def rank(past: Frame, now: Frame, topology: Topology, alarm: Alarm | None = None
     return tuple(sorted(settled(best.values()), key=lambda each: (-each.strength, each.node, each.resource)))
 
 
-def peak(usual: Reference, now: Frame) -> np.ndarray:
-    """Return the furthest sustained shift (S,) of each series in its worse direction; 0 where nothing is known."""
-    signs = np.array([signal.sign for signal in now.signals], dtype=float)
-    shifts = usual.shift(sustained(now.values)) * signs
-    if not len(shifts):
-        return np.zeros(len(signs))
-    peaks: np.ndarray = np.nan_to_num(np.max(np.where(np.isfinite(shifts), shifts, -np.inf), axis=0), neginf=0.0)
-    return peaks
-
-
-def resources(now: Frame, usual: Reference, shifts: np.ndarray) -> Iterable[Ranked]:
+def resources(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
     """Yield what is used far more than usual."""
-    for column, signal in enumerate(now.signals):
-        if signal.kind in RESOURCES and signal.peer is None and shifts[column] >= HINT:
-            after = float(np.nanmedian(now.values[:, column]))
-            text = f"{signal.name} went from {usual.level[column]:.4g} to {after:.4g}, {shifts[column]:.1f} times its usual spread"
-            yield Ranked(signal.node, signal.kind, strength(float(shifts[column])), (text,), column)
+    for column in np.flatnonzero(peaks >= HINT).tolist():
+        signal = seen.now.signals[column]
+        if signal.kind in RESOURCES and signal.peer is None:
+            weight = strength(float(peaks[column]))
+            yield Ranked(
+                signal.node, signal.kind, weight, (moved(seen, column, peaks[column]),), column, signal.culprit
+            )
 
 
-def ways(past: Frame, now: Frame) -> Iterable[Ranked]:
+def moved(seen: Scene, column: int, shift: float) -> str:
+    """Say how far a series went."""
+    after = seen.now.values[int(np.nanargmax(seen.shifts[:, column])), column]
+    before, scale = seen.usual.level[column], seen.usual.scale[column]
+    name = seen.now.signals[column].name
+    return f"{name} went from {before:.4g} to {after:.4g}, {shift:.1f} times what is usual for it ({scale:.2g})"
+
+
+def slow_ways(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
     """Yield nodes the way to which takes longer than before: callers wait more, and the node does not answer later."""
-    client = {(s.node, s.peer, s.name): i for i, s in enumerate(now.signals) if pair(s) and s.side is Side.CLIENT}
-    server = {(s.node, s.peer, s.name): i for i, s in enumerate(now.signals) if pair(s) and s.side is Side.SERVER}
-    waited = {
-        node: max(float(np.nanmedian(past.values[:, column])), 1e-9)
-        for node in {str(signal.peer) for signal in now.signals if pair(signal)}
-        if (column := figure(now.signals, node, Kind.LATENCY)) is not None and np.isfinite(past.values[:, column]).any()
-    }
-    for key in client.keys() & server.keys():
-        waits, answers = client[key], server[key]
-        floor = 0.1 * np.nanmedian(past.values[:, waits]) if np.isfinite(past.values[:, waits]).any() else 0.0
-        both = past.values[:, [waits]] - past.values[:, [answers]]
-        usual = reference(both, floor)
-        gaps = sustained(now.values[:, [waits]] - now.values[:, [answers]])
-        if not np.isfinite(gaps).any() or not np.isfinite(usual.level).all():
+    places = {(s.node, s.peer): i for i, s in enumerate(seen.now.signals) if s.name == WAY and s.kind is Kind.NETWORK}
+    if not places:
+        return
+    answer: dict[str, float] = {}
+    for signal, _, answers in ways(seen.past.signals):
+        column = places[signal.node, signal.peer]
+        shift = float(peaks[column])
+        gap = shift * float(seen.usual.scale[column])
+        worst = np.nanmax(seen.shifts[:, answers]) if np.isfinite(seen.shifts[:, answers]).any() else 0.0
+        own = float(worst) * float(seen.usual.scale[answers])
+        if shift < HINT or gap <= own:  # then the node itself is slow, and calls queue before it
             continue
-        gap = float(np.nanmax(gaps) - usual.level[0])
-        shift = gap / float(usual.scale[0])
-        own = float(np.nanmax(sustained(now.values[:, [answers]])) - np.nanmedian(past.values[:, answers]))
-        if shift >= 1 and gap > own:  # else the node itself is slow, and calls queue before it
-            node, peer, _ = key
-            relevance = gap / waited.get(str(peer), gap)
-            text = f"{peer} waits {gap:.4g} s longer for {node} than {node} takes to answer, {shift:.1f} times the usual spread"
-            yield Ranked(node, Kind.NETWORK, strength(shift, relevance), (text,), waits)
+        peer = str(signal.peer)
+        if peer not in answer:
+            answer[peer] = _usual_answer(seen, peer)
+        relevance = gap / answer[peer] if answer[peer] > 0 else 1.0
+        text = (
+            f"{peer} waits {gap:.3g} s longer for {signal.node} than {signal.node} takes to answer, "
+            f"{shift:.1f} times what is usual for the way"
+        )
+        yield Ranked(signal.node, Kind.NETWORK, strength(shift, relevance), (text,), column)
 
 
-def pair(signal: Signal) -> bool:
-    """Return whether a series is the latency of one caller's calls."""
-    return signal.kind is Kind.LATENCY and signal.peer is not None
+def _usual_answer(seen: Scene, node: str) -> float:
+    """Return how long a node usually takes to answer; 0 where that is not known."""
+    column = figure(seen.past, seen.columns.get(node, ()), Kind.LATENCY)
+    level = 0.0 if column is None else float(seen.usual.level[column])
+    return level if math.isfinite(level) else 0.0
 
 
-def costs(past: Frame, now: Frame, topology: Topology, alarm: Alarm | None) -> Iterable[Ranked]:
+def costs(seen: Scene, alarm: Alarm | None) -> Iterable[Ranked]:
     """Yield nodes whose slowness or errors no node that they call explains."""
     kinds = (Kind.LATENCY, Kind.ERRORS)
     for kind in kinds if alarm is None or alarm.kind not in kinds else (alarm.kind,):
-        found = burdens(kind, past, now)
-        near = topology.below(alarm.node) if alarm is not None else found
-        most = max((burden.cost for node, burden in found.items() if node in near), default=0.0)
-        if most <= 0:
-            continue
-        for node, left in unexplained(found, topology).items():
-            share = left / most
-            if share >= SMALL and found[node].shift > 0:
-                weight = SYMPTOM * strength(found[node].shift, share)
-                yield Ranked(node, kind, weight, (cost_said(found[node], left),))
+        found = burdens(kind, seen.past, seen.now, seen.columns, seen.topology)
+        near = seen.topology.below(alarm.node) if alarm is not None else found
+        noticed = (burden.cost for node, burden in found.items() if node in near and burden.shift >= HINT)
+        most = max(noticed, default=0.0)
+        for node, burden in found.items():
+            left = unexplained(node, found, seen.topology)
+            share = left / max(most, burden.cost, TINY)
+            if share >= SMALL and burden.shift > 0:
+                weight = SYMPTOM * strength(burden.shift, share)
+                yield Ranked(node, kind, weight, (cost_said(burden, left),), burden.column)
 
 
 def cost_said(burden: Burden, left: float) -> str:
@@ -162,31 +207,73 @@ def cost_said(burden: Burden, left: float) -> str:
     )
 
 
-def silence(now: Frame, usual: Reference, topology: Topology) -> Iterable[Ranked]:
-    """Yield nodes whose callees do less than usual while they themselves do not: they fail before they call."""
-    quiet = drops(now, usual)
+def silence(seen: Scene) -> Iterable[Ranked]:
+    """Yield nodes whose callees do less than usual while they themselves are asked for no less: they fail before they call.
+
+    What several callees have lost adds up as independent evidence does; one that has other callers says less of each.
+    """
+    topology = seen.topology
+    quiet = drops(seen)
+    asked = quiet | drops(seen, (Kind.TRAFFIC,))
     for node, names in topology.callees.items():
-        known = [name for name in names if name in quiet and name != node]
-        if not known:
-            continue
-        worst = max(known, key=lambda name: quiet[name])
-        lost = quiet[worst] - max(0.0, quiet.get(node, 0.0))
-        others = [quiet[caller] for caller in topology.callers[worst] if caller in quiet and caller != node]
-        if lost > 0:
-            text = f"{worst}, which it calls, does less than usual by {quiet[worst]:.1f} times its spread, and {node} does not"
-            relevance = 1 / (1 + len(others))
-            yield Ranked(node, Kind.TRAFFIC, SYMPTOM * strength(lost, relevance), (text,))
+        lost: dict[str, float] = {}
+        for name in names:
+            if name in quiet and name != node:
+                others = [caller for caller in topology.callers[name] if caller in quiet and caller != node]
+                left = quiet[name] - max(0.0, asked.get(node, 0.0)) - HINT
+                lost[name] = max(0.0, left) / (1 + len(others))
+        total = math.hypot(*lost.values())
+        if total > 0:
+            worst = max(lost, key=lambda name: lost[name])
+            many = sum(value > 0 for value in lost.values())
+            text = (
+                f"{many} of {len(names)} nodes that it calls do less than usual ({worst} by {quiet[worst]:.1f} times what is usual for it), "
+                f"and {node} is not asked for less"
+            )
+            yield Ranked(node, Kind.TRAFFIC, SYMPTOM * strength(total + HINT), (text,))
 
 
-def drops(now: Frame, usual: Reference) -> dict[str, float]:
-    """Return by how many scales each node does less than usual, the median over whatever counts its doings."""
-    shifts = usual.shift(sustained(now.values))
-    lows = np.nanmin(np.where(np.isfinite(shifts), shifts, np.inf), axis=0) if len(shifts) else np.array([])
+def drops(seen: Scene, kinds: Collection[Kind] = ACTIVITY) -> dict[str, float]:
+    """Return by how many scales each node that calls or is called does less than usual, the median over whatever of these kinds counts its doings."""
+    if not len(seen.shifts):
+        return {}
     found: dict[str, list[float]] = {}
-    for column, signal in enumerate(now.signals if len(lows) else ()):
-        if signal.kind in ACTIVITY and signal.peer is None and np.isfinite(lows[column]):
-            found.setdefault(signal.node, []).append(-float(lows[column]))
+    for node in seen.topology.nodes:
+        for column in seen.columns.get(node, ()):
+            signal = seen.now.signals[column]
+            if signal.kind in kinds and signal.peer is None:
+                lowest = np.fmin.reduce(seen.shifts[:, column] * signal.sign)
+                if np.isfinite(lowest):
+                    found.setdefault(node, []).append(-float(lowest))
     return {node: float(np.median(each)) for node, each in found.items()}
+
+
+def blamed(suspects: Sequence[Ranked], topology: Topology) -> Iterable[Ranked]:
+    """Let errors that no callee's figures explain follow the node below that fails before it calls, where one is seen to.
+
+    A call that fails at an early step is followed by none of the later ones: whose callees fall silent is where it fails.
+    """
+    quiet = {each.node: each for each in suspects if each.resource is Kind.TRAFFIC}
+    dark = [each for each in suspects if each.resource is Kind.OTHER]
+    raised: dict[str, Ranked] = {}
+    for failing in suspects:
+        if failing.resource is not Kind.ERRORS or failing.strength < SYMPTOM * strength(NOTABLE):
+            continue
+        below = topology.below(failing.node)
+        where = max((each for each in quiet.values() if each.node in below), key=_weight, default=None)
+        if where is not None and where.node != failing.node:
+            raised[where.node] = replace(
+                where, strength=1.01 * failing.strength, evidence=where.evidence + failing.evidence
+            )
+        for each in dark:
+            if each.node in below:
+                raised[each.node] = replace(each, strength=0.5 * failing.strength)
+    for each in suspects:
+        yield raised.get(each.node, each) if each.resource in (Kind.TRAFFIC, Kind.OTHER) else each
+
+
+def _weight(each: Ranked) -> float:
+    return each.strength
 
 
 def settled(suspects: Iterable[Ranked]) -> Iterable[Ranked]:
@@ -212,9 +299,19 @@ def settled(suspects: Iterable[Ranked]) -> Iterable[Ranked]:
             yield each
 
 
-def unseen(now: Frame, topology: Topology) -> Iterable[Ranked]:
+def unseen(seen: Scene) -> Iterable[Ranked]:
     """Yield nodes that are called and of which nothing is known: where all that is seen is well, it is the ones unseen."""
-    known = {s.node for c, s in enumerate(now.signals) if s.peer is None and np.isfinite(now.values[:, c]).any()}
+    topology = seen.topology
+    known = {
+        node
+        for node in topology.nodes
+        if any(
+            (signal := seen.now.signals[column]).peer is None
+            and signal.name != ANSWER
+            and np.isfinite(seen.now.values[:, column]).any()
+            for column in seen.columns.get(node, ())
+        )
+    }
     for node in topology.callers.keys() - known:
         if any(caller in known for caller in topology.callers[node]):
             yield Ranked(node, Kind.OTHER, UNSEEN, ("it has no samples of its own, so nothing speaks for it",))

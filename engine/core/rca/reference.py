@@ -1,58 +1,140 @@
-"""What is usual for a series, robustly: its level, and how far from it is nothing special."""
+"""What is usual for a series, robustly: its level, and how far from it is nothing special.
+
+What is compared is what lasts: the running median of three samples, in the past as now, so that a series which spikes by nature
+neither counts as unusual for a spike nor hides behind its own.
+"""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 NORMAL = 1.4826
 """The median absolute deviation of a normal distribution, times this, is its standard deviation (Hampel 1974)."""
+TAIL = 0.05
+TAIL_OF_NORMAL = 1.645
+"""So many standard deviations from the median lie the outer 5 percent of a normal distribution on one side."""
 SHARE = 0.1
 """A change of less than this share of the usual level is nothing special, however still a series was."""
+EPISODE = 6.0
+"""Beyond so many scales a sample of the past belongs to earlier trouble."""
+RARE = 0.1
+"""Earlier trouble is left out of the past where it makes at most this share of it; more of it is how the series is."""
+ONE = 6
+"""Nor is one stretch of so many samples how a series is, however short the past."""
 TINY = 1e-9
+WIDTH = 3
+"""So many samples have to agree: one peak is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Per series (S,): `level` and `scale` in the series' own unit, and the number of `samples` they rest on."""
+    """Per series (S,): `level`, `scale` above it and `below` it in the series' own unit, and the number of `samples` they rest on."""
 
     level: np.ndarray
     scale: np.ndarray
+    below: np.ndarray
     samples: np.ndarray
 
     def shift(self, values: np.ndarray) -> np.ndarray:
-        """Return how far `values` (…, S) are from usual, in scales."""
-        shifts: np.ndarray = (values - self.level) / self.scale
+        """Return how far `values` (…, S) are from usual, in scales of their side."""
+        away = values - self.level
+        shifts: np.ndarray = away / np.where(away < 0, self.below, self.scale)
         return shifts
 
 
 def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
-    """Return what is usual for each column of `values` (T, S), NaN where there is none.
+    """Return what is usual for each column of `values` (T, S), NaN where there is no sample; earlier trouble is left out.
 
-    The scale is the largest of: the deviation by the median absolute deviation; half of the distance between the 95th percentile (and the 5th) and the
-    median, so that a series which spikes by nature is not called unusual for it; a tenth of the level; `floor`.
+    The scale of a side is the largest of: the deviation by the median absolute deviation; how far the outer 5 percent on that side are from the median,
+    so that a series which wanders by nature is not called unusual for it; a tenth of the level; `floor`.
     """
-    count = np.sum(np.isfinite(values), axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column without samples has no level: NaN says so
-        level = np.nanmedian(values, axis=0)
-        spread = NORMAL * np.nanmedian(np.abs(values - level), axis=0)
-        low, high = np.nanquantile(values, (0.05, 0.95), axis=0)
-    tail = np.maximum(high - level, level - low) / 1.645
-    scale = np.maximum.reduce([spread, tail, SHARE * np.abs(level), np.broadcast_to(floor, level.shape)]) + TINY
-    return Reference(level, scale, count)
+    columns = np.ascontiguousarray(values.T)
+    first = usual(columns, floor)
+    away = np.abs(columns - first.level[:, None]) > EPISODE * _core(columns, first, floor)[:, None]
+    count = away.sum(axis=1)
+    troubled = np.flatnonzero((count > 0) & (count <= np.maximum(RARE * first.samples, ONE)))
+    if not len(troubled):
+        return first
+    quiet = usual(np.where(away[troubled], np.nan, columns[troubled]), _some(floor, troubled))
+    parts = []
+    for name in ("level", "scale", "below", "samples"):
+        part = getattr(first, name).copy()
+        part[troubled] = getattr(quiet, name)
+        parts.append(part)
+    return Reference(*parts)
 
 
-def sustained(values: np.ndarray, width: int = 3) -> np.ndarray:
-    """Return the running median of `width` samples ending at each row (T, S): a single peak does not move it."""
-    if len(values) == 0:
-        return values
+def usual(columns: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
+    """Return level and scale of each row of `columns` (S, T), whatever trouble there is in them."""
+    ordered = np.sort(columns, axis=1)  # NaN stands last
+    count = np.isfinite(ordered).sum(axis=1)
+    level = _place(ordered, count, 0.5)
+    low, high = _place(ordered, count, TAIL), _place(ordered, count, 1 - TAIL)
+    spread = NORMAL * median(np.abs(columns - level[:, None]))
+    least = np.maximum.reduce([spread, SHARE * np.abs(level), np.broadcast_to(floor, level.shape)]) + TINY
+    above, below = np.maximum(least, (high - level) / TAIL_OF_NORMAL), np.maximum(least, (level - low) / TAIL_OF_NORMAL)
+    return Reference(level, above, below, count)
+
+
+def _core(columns: np.ndarray, found: Reference, floor: np.ndarray | float) -> np.ndarray:
+    """Return the scale of each row without its tails: the tails may be the earlier trouble."""
+    spread = NORMAL * median(np.abs(columns - found.level[:, None]))
+    core: np.ndarray = (
+        np.maximum.reduce([spread, SHARE * np.abs(found.level), np.broadcast_to(floor, spread.shape)]) + TINY
+    )
+    return core
+
+
+def _some(floor: np.ndarray | float, chosen: np.ndarray) -> np.ndarray | float:
+    """Return the floors of some series."""
+    return floor[chosen] if isinstance(floor, np.ndarray) else floor
+
+
+def median(columns: np.ndarray) -> np.ndarray:
+    """Return the median of each row of `columns` (S, T), NaN left out; NaN for a row of nothing else."""
+    ordered = np.sort(columns, axis=1)
+    return _place(ordered, np.isfinite(ordered).sum(axis=1), 0.5)
+
+
+def _place(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
+    """Return the quantile `share` of the first `count` values of each sorted row, between neighbours by their distance."""
+    if not ordered.shape[1]:
+        return np.full(len(ordered), np.nan)
+    at = share * np.maximum(count - 1, 0)
+    lower = np.floor(at).astype(np.intp)
+    upper = np.minimum(lower + 1, np.maximum(count - 1, 0))
+    rows = np.arange(len(ordered))
+    below, above = ordered[rows, lower], ordered[rows, upper]
+    found: np.ndarray = below + (above - below) * (at - lower)
+    return found
+
+
+def sustained(values: np.ndarray, width: int = WIDTH) -> np.ndarray:
+    """Return the running median of `width` (1 to 3) samples ending at each row (T, S): a single peak does not move it.
+
+    Of two samples, where the third is missing, it is their mean.
+    """
     width = min(width, len(values))
-    padded = np.vstack([np.full((width - 1, values.shape[1]), np.nan), values])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        medians: np.ndarray = np.nanmedian(windows, axis=-1)
-    return medians
+    if width <= 1:
+        return values
+    before = np.full_like(values, np.nan)
+    before[1:] = values[:-1]
+    if width < WIDTH:
+        return _mean(values, before)
+    first = np.full_like(values, np.nan)
+    first[2:] = values[:-2]
+    middle: np.ndarray = np.fmax(np.fmin(first, before), np.fmin(np.fmax(first, before), values))
+    gaps = np.isnan(first) | np.isnan(before) | np.isnan(values)
+    if gaps.any():
+        rows, columns = np.nonzero(gaps)
+        three = np.stack([each[rows, columns] for each in (first, before, values)], axis=1)
+        middle[rows, columns] = median(three)
+    return middle
+
+
+def _mean(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the mean of two, or the one that is there."""
+    mean: np.ndarray = np.where(np.isnan(other), one, np.where(np.isnan(one), other, (one + other) / 2))
+    return mean

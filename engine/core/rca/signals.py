@@ -7,9 +7,10 @@ knows any single exporter.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,7 +39,8 @@ WORDS: tuple[tuple[Kind, frozenset[str]], ...] = (
     (Kind.NETWORK, frozenset({"net", "network", "netrx", "nettx", "rx", "tx", "receive", "transmit", "retrans"})),
 )
 """Tried in this order: a latency of a disk is a latency."""
-LESS_IS_WORSE = frozenset({"availability", "avail", "available", "free", "succ", "success", "idle"})
+LESS_IS_WORSE = frozenset({"availability", "avail", "available", "free", "succ", "success", "idle", "up", "health"})
+KNOWN = frozenset().union(*(words for _, words in WORDS))
 SPLIT = re.compile(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+|(?<=[A-Za-z])(?=\d)")
 
 
@@ -47,6 +49,51 @@ class Side(StrEnum):
 
     CLIENT = "client"
     SERVER = "server"
+
+
+PREFIXES = (
+    ("client", Side.CLIENT),
+    ("server", Side.SERVER),
+    ("entry", Side.SERVER),
+    ("c", Side.CLIENT),
+    ("s", Side.SERVER),
+)
+"""Before a word that says what is measured, these say who measured it: `clat` is a latency as clients see it. What is seen at
+the entry of a system is what its first node answers."""
+CALLS = {"edges": Side.CLIENT, "edged": Side.SERVER}
+"""`callee|edges<caller` is how long a caller waits, as the source of the call saw it, `edged<` as its destination did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the name of a metric says of it."""
+
+    kind: Kind
+    side: Side
+    sign: int
+
+
+@lru_cache(maxsize=1 << 14)
+def meaning(name: str) -> Meaning:
+    """Return what a name says; a name that says nothing is of another kind, seen by the node itself, and more is worse."""
+    words, side = set(), Side.SERVER
+    for word in (each.lower() for each in SPLIT.split(name) if each):
+        if word in ("client", "server"):
+            side = Side(word)
+        rest, seen = stem(word)
+        words.add(rest)
+        side = seen or side
+    kind = next((kind for kind, known in WORDS if words & known), Kind.OTHER)
+    return Meaning(kind, side, -1 if words & LESS_IS_WORSE else 1)
+
+
+def stem(word: str) -> tuple[str, Side | None]:
+    """Return a word without what says who measured it, and who did; the word itself where it says nothing of that."""
+    if word not in KNOWN:
+        for prefix, side in PREFIXES:
+            if word.startswith(prefix) and word.removeprefix(prefix) in KNOWN:
+                return word.removeprefix(prefix), side
+    return word, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +107,25 @@ class Signal:
     side: Side = Side.SERVER
     sign: int = 1
     """1 where more is worse, -1 where less is."""
+    culprit: str | None = None
+    """The process, mount, device or table of the node that it is about, where it is not about the whole node."""
 
     @classmethod
-    def named(cls, node: str, name: str, peer: str | None = None, side: Side = Side.SERVER) -> Signal:
+    def named(cls, node: str, name: str, peer: str | None = None, culprit: str | None = None) -> Signal:
         """Return the signal whose name tells its kind."""
-        words = {word.lower() for word in SPLIT.split(name) if word}
-        kind = next((kind for kind, known in WORDS if words & known), Kind.OTHER)
-        return cls(node, name, kind, peer, side, -1 if words & LESS_IS_WORSE else 1)
+        said = meaning(name)
+        return cls(node, name, said.kind, peer, said.side, said.sign, culprit)
+
+    @classmethod
+    def of_column(cls, text: str) -> Signal:
+        """Return the signal of a column `node|metric` or `node|metric<caller`. Raises ValueError for a text that is neither."""
+        node, bar, name = text.partition("|")
+        if not bar or not node or not name:
+            raise ValueError(f"{text!r} is not of the form node|metric")
+        name, _, peer = name.partition("<")
+        if peer and name in CALLS:
+            return cls(node, "latency", Kind.LATENCY, peer, CALLS[name])
+        return cls.named(node, name, peer or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +141,14 @@ class Frame:
         chosen = (self.times >= start) & (self.times <= end)
         return Frame(self.times[chosen], self.values[chosen], self.signals)
 
+    def from_row(self, first: int, end: int | None = None) -> Frame:
+        """Return the rows from the one with that number on, to the one before `end`."""
+        return Frame(self.times[first:end], self.values[first:end], self.signals)
+
+    def with_columns(self, signals: Sequence[Signal], values: np.ndarray) -> Frame:
+        """Return the same rows with more series."""
+        return Frame(self.times, np.column_stack([self.values, values]), (*self.signals, *signals)) if signals else self
+
 
 class Topology:
     """Who calls whom."""
@@ -95,6 +162,7 @@ class Topology:
             callers.setdefault(callee, []).append(caller)
         self.callees: Mapping[str, list[str]] = callees
         self.callers: Mapping[str, list[str]] = callers
+        self.nodes = tuple(dict.fromkeys((*callees, *callers)))
 
     def below(self, start: str) -> dict[str, int]:
         """Return every node that `start` reaches through calls, itself too, with the number of calls to it."""

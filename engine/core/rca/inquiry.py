@@ -1,0 +1,160 @@
+"""The whole inquiry: from series, calls and a moment to suspects with evidence, the time at which it began, and how sure that is.
+
+What is asked about is the newest stretch of samples up to that moment; what came before is how it usually is. Earlier
+trouble in it does not count (`engine.core.rca.reference`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.core.rca.burden import figure
+from engine.core.rca.onset import alarmed, began
+from engine.core.rca.rank import Alarm, Ranked, Scene, ranked, scene
+from engine.core.rca.reference import WIDTH
+from engine.core.rca.signals import Frame, Topology
+
+RECENT = 6
+"""So many of the newest rows are what is asked about: trouble that lasted three samples is found until three samples after its end."""
+LOOKBACK = 30
+"""So many rows before the moment are searched for the time at which it began."""
+HISTORY = 240
+"""So many rows say how it usually is, at most."""
+ENOUGH = 20
+"""With fewer rows before it, later rows and rows of a time known to be good are taken as well."""
+SURE = 0.2
+"""A margin below this says little: see `tests/benchmarks/README.md` for how often the first suspect was right above and below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accused:
+    """A suspect as it is told: `score` (0..1) is its share of what speaks for all suspects, `onset` when its own series changed."""
+
+    node: str
+    resource: str
+    culprit: str | None
+    score: float
+    evidence: tuple[str, ...]
+    onset: float | None
+    column: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an inquiry came to.
+
+    `margin` (0..1) is how far the first suspect is ahead of the first one on another node, as a share of its own score; 0 without
+    a suspect. `onset` is when it began, `detected_at` when a detector on the suspect's series would have said so. `history` is
+    how many rows say how it usually is, and `remarks` what limits the answer.
+    """
+
+    at: float
+    suspects: tuple[Accused, ...]
+    margin: float
+    onset: float | None
+    detected_at: float | None
+    history: int
+    scene: Scene
+    remarks: tuple[str, ...] = ()
+
+
+def inquire(
+    frame: Frame,
+    topology: Topology,
+    at: float | None = None,
+    alarm: Alarm | None = None,
+    baseline: Frame | None = None,
+) -> Finding:
+    """Return what the samples up to `at` (the newest by default) say about what is wrong then.
+
+    A `baseline` is a time that is known to be good, with the same signals; otherwise it is what comes before, or, where that is too
+    little, what comes after as well. Raises ValueError where there is no row up to `at`.
+    """
+    end = len(frame.times) if at is None else int(np.searchsorted(frame.times, at, side="right"))
+    if not end:
+        raise ValueError("there is no sample at or before the time that is asked about")
+    first = max(0, end - RECENT)
+    past, remarks = history(frame, first, end, baseline)
+    seen = scene(past, frame.from_row(max(0, first - WIDTH + 1), end), topology)
+    suspects = ranked(seen, alarm)
+    courses = scene(past, frame.from_row(max(0, end - LOOKBACK), end), topology)
+    total = sum(each.strength for each in suspects)
+    accused = tuple(_accuse(each, total, courses) for each in suspects)
+    began_at = accused[0].onset if accused else None
+    detected = None
+    if accused and began_at is not None and accused[0].column is not None:
+        detected = alarmed(courses, np.array([accused[0].column]), began_at)
+    return Finding(
+        at=float(frame.times[end - 1]),
+        suspects=accused,
+        margin=margin(suspects),
+        onset=began_at,
+        detected_at=detected,
+        history=len(past.times),
+        scene=courses,
+        remarks=tuple(remarks),
+    )
+
+
+def history(frame: Frame, first: int, end: int, baseline: Frame | None) -> tuple[Frame, list[str]]:
+    """Return the rows that say how it usually is, and what is to be said of them."""
+    before = frame.from_row(max(0, first - HISTORY), first)
+    if baseline is not None:
+        return baseline, []
+    if len(before.times) >= ENOUGH:
+        return before, []
+    after = frame.from_row(min(end + LOOKBACK, len(frame.times)), end + LOOKBACK + HISTORY)
+    both = Frame(
+        np.concatenate([before.times, after.times]), np.concatenate([before.values, after.values]), frame.signals
+    )
+    if len(after.times):
+        return both, [
+            f"only {len(before.times)} rows come before it: {len(after.times)} later ones say how it usually is, too"
+        ]
+    return both, [f"only {len(before.times)} rows say how it usually is: an hour of them or more would say it better"]
+
+
+def when_well(frame: Frame, alarm: Alarm | None) -> Frame:
+    """Return the rows in which what the alarm is about was in its better half; all of them without one, or without its figure."""
+    if alarm is None:
+        return frame
+    own = [column for column, signal in enumerate(frame.signals) if signal.node == alarm.node]
+    column = figure(frame, own, alarm.kind)
+    if column is None:
+        return frame
+    bad = frame.values[:, column] * frame.signals[column].sign
+    chosen = bad <= np.nanmedian(bad) if np.isfinite(bad).any() else np.ones(len(bad), dtype=bool)
+    return Frame(frame.times[chosen], frame.values[chosen], frame.signals)
+
+
+def margin(suspects: Sequence[Ranked]) -> float:
+    """Return how far the first suspect is ahead of the first one on another node, as a share of its strength; 0 without one."""
+    if not suspects:
+        return 0.0
+    best = suspects[0]
+    second = next((each.strength for each in suspects if each.node != best.node), 0.0)
+    return 1.0 - second / best.strength if best.strength > 0 else 0.0
+
+
+def _accuse(suspect: Ranked, total: float, courses: Scene) -> Accused:
+    """Return a suspect as it is told, with the time at which its own series changed."""
+    column, start = suspect.column, None
+    if column is not None and len(courses.shifts):
+        course = np.nan_to_num(courses.shifts[:, column])
+        top = int(course[-RECENT:].argmax()) + max(0, len(course) - RECENT)
+        if course[top] > 0:
+            # what lasts lags behind by half of the samples that it takes to last
+            row = max(0, began(course, float(course[top]), top) - WIDTH // 2)
+            start = float(courses.now.times[row])
+    return Accused(
+        suspect.node,
+        str(suspect.resource),
+        suspect.culprit,
+        round(suspect.strength / total, 4),
+        suspect.evidence,
+        start,
+        column,
+    )
