@@ -25,6 +25,7 @@ COMMANDS = {
     "why": ("why", "Say why something was done to a host, or was not."),
     "incidents": ("incidents", "List incidents, show one, acknowledge, close or hand one back."),
     "runs": ("runs", "List executions, show one, follow its output, cancel it."),
+    "backtest": ("backtest", "Show what a runbook would have decided on the samples of the past."),
     "lint": ("lint", "Check runbooks, settings and inventory."),
     "pause": ("pause", "Have automation keep still, and say why."),
     "silence": ("silence", "Have alerts start nothing for a while, and say why."),

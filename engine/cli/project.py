@@ -28,6 +28,8 @@ EXPECTED = {
     ("engine.samples.store", "SamplesFull"): Exit.ERROR,
     ("engine.app.wiring", "BusyError"): Exit.UNAVAILABLE,
     ("engine.app.wiring", "AppError"): Exit.ERROR,
+    ("engine.app.backtest", "AskedError"): Exit.USAGE,
+    ("engine.app.backtest", "NoSamplesError"): Exit.UNAVAILABLE,
     ("engine.chaos.place", "RefusedError"): Exit.REFUSED,
     ("engine.chaos.place", "DrillError"): Exit.ERROR,
     ("engine.lab.control", "ControlError"): Exit.UNAVAILABLE,
