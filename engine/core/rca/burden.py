@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from engine.core.rca.reference import SHARE, reference, sustained
+from engine.core.rca.reference import SHARE, median, reference, sustained
+from engine.core.rca.scene import Scene
 from engine.core.rca.signals import SPLIT, Frame, Kind, Side, Topology
 
 MEANS = frozenset({"average", "mean", "avg"})
@@ -46,39 +48,59 @@ class Burden:
         return float(self.costs[self.worst])
 
 
-def burdens(
-    kind: Kind, past: Frame, now: Frame, columns: Mapping[str, Sequence[int]], topology: Topology
-) -> dict[str, Burden]:
-    """Return the burden of each node that has a figure of this kind (latency or errors); `columns` are those of each node."""
+def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
+    """Return the burden of each node that has a figure of this kind (latency or errors) now and in the past."""
+    figures = {node: found for node, own in seen.columns.items() if (found := figure(seen, own, kind)) is not None}
+    if not figures or not len(seen.now.times):
+        return {}
+    nodes, columns = list(figures), list(figures.values())
+    counters = [counted(node, seen) for node in nodes]
+    level = seen.usual.level[columns]
+    unit = np.array([seen.now.signals[column].sign for column in columns], dtype=float)
+    before, after = seen.past.values[:, columns], seen.now.values[:, columns]
+    if kind is Kind.ERRORS:
+        unit = np.where(np.fmax.reduce(np.abs(before), axis=0) > PERCENT, 0.01, 1.0) * unit
+    count_before, count_after = totals(seen.past, counters), totals(seen.now, counters)
+    costs = unit * (after - level) * count_after
+    calls = median(np.ascontiguousarray(count_before.T))
+    least = (SHARE * np.abs(level) if kind is Kind.LATENCY else FAILING) * np.nan_to_num(calls)
+    spread = reference(sustained(unit * (before - level) * count_before), least).scale
+    told = np.isfinite(costs).any(axis=0) & np.isfinite(spread)
+    worst = np.where(np.isfinite(costs), costs, -np.inf).argmax(axis=0)
     found = {}
-    for node, own in columns.items():
-        column = figure(past, own, kind)
-        if column is not None:
-            burden = _burden(node, kind, column, counted(node, past, columns, topology), past, now)
-            if burden is not None:
-                found[node] = burden
+    for place in np.flatnonzero(told).tolist():
+        row = int(worst[place])
+        found[nodes[place]] = Burden(
+            node=nodes[place],
+            kind=kind,
+            costs=costs[:, place],
+            worst=row,
+            shift=float(costs[row, place] / spread[place]),
+            before=float(level[place]),
+            after=float(after[row, place]),
+            calls=float(count_after[row, place]) if counters[place] else None,
+            column=columns[place],
+        )
     return found
 
 
-def figure(past: Frame, own: Iterable[int], kind: Kind) -> int | None:
+def figure(seen: Scene, own: Iterable[int], kind: Kind) -> int | None:
     """Return which of a node's `own` columns tells most about all of its calls: a mean before a quantile, a low quantile before a high one.
 
     One that never moved tells nothing where there is another.
     """
     fitting = [
-        (still(past.values[:, column]), rank(past.signals[column].name), column)
+        (not seen.moving[column], rank(signal.name), column)
         for column in own
-        if (signal := past.signals[column]).kind is kind and signal.peer is None and signal.side is Side.SERVER
+        if (signal := seen.now.signals[column]).kind is kind
+        and signal.peer is None
+        and signal.side is Side.SERVER
+        and seen.known[column]
     ]
     return min(fitting)[2] if fitting else None
 
 
-def still(values: np.ndarray) -> bool:
-    """Return whether a series has at most one value."""
-    known = values[np.isfinite(values)]
-    return not len(known) or bool(known.min() == known.max())
-
-
+@lru_cache(maxsize=1 << 12)
 def rank(name: str) -> tuple[int, float]:
     """Return the place of a statistic by its name: means first, then quantiles from the median up."""
     words = [word.lower() for word in SPLIT.split(name) if word]
@@ -88,55 +110,36 @@ def rank(name: str) -> tuple[int, float]:
     return 1, numbers[-1] if numbers else 0.0
 
 
-def calls_of(past: Frame, own: Iterable[int]) -> int | None:
-    """Return which of a node's `own` columns counts its calls; None when none does."""
-    for each in own:
-        signal = past.signals[each]
-        if signal.kind is Kind.TRAFFIC and signal.peer is None and np.isfinite(past.values[:, each]).any():
+def counted(node: str, seen: Scene) -> tuple[int, ...]:
+    """Return what counts a node's calls: its own count, or else the counts of those who call it; nothing where there is none."""
+    own = calls_of(seen, node)
+    if own is not None:
+        return (own,)
+    of_callers = (calls_of(seen, caller) for caller in seen.topology.callers.get(node, ()))
+    return tuple(each for each in of_callers if each is not None)
+
+
+def calls_of(seen: Scene, node: str) -> int | None:
+    """Return which column counts a node's calls; None when none does."""
+    for each in seen.columns.get(node, ()):
+        signal = seen.now.signals[each]
+        if signal.kind is Kind.TRAFFIC and signal.peer is None and seen.known[each]:
             return each
     return None
 
 
-def counted(node: str, past: Frame, columns: Mapping[str, Sequence[int]], topology: Topology) -> Sequence[int]:
-    """Return what counts a node's calls: its own count, or else the counts of those who call it; nothing where there is none."""
-    own = calls_of(past, columns.get(node, ()))
-    if own is not None:
-        return (own,)
-    of_callers = (calls_of(past, columns.get(caller, ())) for caller in topology.callers.get(node, ()))
-    return tuple(each for each in of_callers if each is not None)
-
-
-def total(frame: Frame, columns: Sequence[int]) -> np.ndarray:
-    """Return the sum of some counts in each row."""
-    summed: np.ndarray = frame.values[:, list(columns)].sum(axis=1)
-    return summed
-
-
-def _burden(node: str, kind: Kind, column: int, calls: Sequence[int], past: Frame, now: Frame) -> Burden | None:
-    """Return what one node costs; None without a sample now or in the past."""
-    sign = now.signals[column].sign
-    before, after = past.values[:, column], now.values[:, column]
-    known = before[np.isfinite(before)]
-    if not len(known) or not np.isfinite(after).any():
-        return None
-    level = float(np.median(known))
-    unit = 0.01 if kind is Kind.ERRORS and np.abs(known).max() > PERCENT else 1.0
-    count_before = total(past, calls) if calls else np.ones(len(before))
-    count_after = total(now, calls) if calls else np.ones(len(after))
-    usual = unit * sign * (before - level) * count_before
-    costs = unit * sign * (after - level) * count_after
-    if not np.isfinite(usual).any() or not np.isfinite(costs).any():
-        return None
-    least = (SHARE * abs(level) if kind is Kind.LATENCY else FAILING) * float(np.nanmedian(count_before))
-    spread = float(reference(sustained(usual[:, None]), least).scale[0])
-    worst = int(np.nanargmax(costs))
-    many = float(count_after[worst]) if calls else None
-    return Burden(node, kind, costs, worst, float(costs[worst]) / spread, level, float(after[worst]), many, column)
+def totals(frame: Frame, counters: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Return for each node the sum of its counts in each row; 1 where nothing counts."""
+    total: np.ndarray = np.ones((len(frame.times), len(counters)))
+    for place, columns in enumerate(counters):
+        if columns:
+            total[:, place] = frame.values[:, columns[0]] if len(columns) == 1 else frame.values[:, columns].sum(axis=1)
+    return total
 
 
 def unexplained(node: str, found: Mapping[str, Burden], topology: Topology) -> float:
     """Return how much of a node's cost, when it was at its worst, none of its callees carried at that time (never below 0)."""
     own = found[node]
     below = [found[callee] for callee in topology.callees.get(node, ()) if callee in found and callee != node]
-    carried = sum(max(0.0, float(np.nan_to_num(each.costs[own.worst]))) for each in below)
-    return max(0.0, own.cost - carried)
+    carried = sum(cost for each in below if (cost := each.costs[own.worst]) > 0)
+    return max(0.0, own.cost - float(carried))

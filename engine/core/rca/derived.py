@@ -58,20 +58,24 @@ def ways(signals: tuple[Signal, ...]) -> Iterator[tuple[Signal, int, int]]:
 
 def answers_of(signals: tuple[Signal, ...], past: Frame) -> Iterator[tuple[Signal, list[int]]]:
     """Yield the nodes of which only the calls of single callers are measured, with the columns of those."""
+    parts: dict[str, list[int]] = {}
+    for column, signal in enumerate(signals):
+        if pair(signal) and signal.side is Side.SERVER:
+            parts.setdefault(signal.node, []).append(column)
+    if not parts:
+        return
     own = {
         signal.node
         for column, signal in enumerate(signals)
-        if signal.kind is Kind.LATENCY
+        if signal.node in parts
+        and signal.kind is Kind.LATENCY
         and signal.peer is None
         and signal.side is Side.SERVER
         and np.isfinite(past.values[:, column]).any()
     }
-    parts: dict[str, list[int]] = {}
-    for column, signal in enumerate(signals):
-        if pair(signal) and signal.side is Side.SERVER and signal.node not in own:
-            parts.setdefault(signal.node, []).append(column)
     for node, columns in parts.items():
-        yield Signal(node, ANSWER, Kind.LATENCY), columns
+        if node not in own:
+            yield Signal(node, ANSWER, Kind.LATENCY), columns
 
 
 def by_node(signals: tuple[Signal, ...]) -> Mapping[str, list[int]]:

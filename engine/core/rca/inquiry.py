@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.core.rca.burden import figure
+from engine.core.rca.burden import rank as rank_of
 from engine.core.rca.onset import alarmed, began
-from engine.core.rca.rank import Alarm, Ranked, Scene, ranked, scene
+from engine.core.rca.rank import Alarm, Ranked, ranked
 from engine.core.rca.reference import WIDTH
+from engine.core.rca.scene import Scene, scene
 from engine.core.rca.signals import Frame, Topology
 
 RECENT = 6
@@ -25,6 +26,8 @@ HISTORY = 240
 """So many rows say how it usually is, at most."""
 ENOUGH = 20
 """With fewer rows before it, later rows and rows of a time known to be good are taken as well."""
+MOST = 50
+"""So many suspects are told of; behind them is what always is a little off."""
 SURE = 0.2
 """A margin below this says little: see `tests/benchmarks/README.md` for how often the first suspect was right above and below it."""
 
@@ -78,9 +81,8 @@ def inquire(
         raise ValueError("there is no sample at or before the time that is asked about")
     first = max(0, end - RECENT)
     past, remarks = history(frame, first, end, baseline)
-    seen = scene(past, frame.from_row(max(0, first - WIDTH + 1), end), topology)
-    suspects = ranked(seen, alarm)
-    courses = scene(past, frame.from_row(max(0, end - LOOKBACK), end), topology)
+    courses = scene(past, frame.from_row(max(0, min(first - WIDTH + 1, end - LOOKBACK)), end), topology)
+    suspects = ranked(courses.since(float(frame.times[first])), alarm)[:MOST]
     total = sum(each.strength for each in suspects)
     accused = tuple(_accuse(each, total, courses) for each in suspects)
     began_at = accused[0].onset if accused else None
@@ -119,12 +121,14 @@ def history(frame: Frame, first: int, end: int, baseline: Frame | None) -> tuple
 
 def when_well(frame: Frame, alarm: Alarm | None) -> Frame:
     """Return the rows in which what the alarm is about was in its better half; all of them without one, or without its figure."""
-    if alarm is None:
+    own = [
+        (rank_of(signal.name), column)
+        for column, signal in enumerate(frame.signals)
+        if alarm is not None and (signal.node, signal.kind, signal.peer) == (alarm.node, alarm.kind, None)
+    ]
+    if not own:
         return frame
-    own = [column for column, signal in enumerate(frame.signals) if signal.node == alarm.node]
-    column = figure(frame, own, alarm.kind)
-    if column is None:
-        return frame
+    column = min(own)[1]
     bad = frame.values[:, column] * frame.signals[column].sign
     chosen = bad <= np.nanmedian(bad) if np.isfinite(bad).any() else np.ones(len(bad), dtype=bool)
     return Frame(frame.times[chosen], frame.values[chosen], frame.signals)

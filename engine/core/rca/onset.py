@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.core.rca.rank import Scene
 from engine.core.rca.reference import Reference, sustained
+from engine.core.rca.scene import Scene
 from engine.core.rca.signals import Frame
 
 MOST = 0.5

@@ -12,14 +12,16 @@ cost in place of correlation.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.core.rca.burden import Burden, burdens, figure, unexplained
-from engine.core.rca.derived import ANSWER, WAY, by_node, derived, ways
-from engine.core.rca.reference import SHARE, TINY, WIDTH, Reference, reference, sustained
+from engine.core.rca.derived import ANSWER, WAY, ways
+from engine.core.rca.reference import TINY
+from engine.core.rca.scene import Scene, scene
 from engine.core.rca.signals import RESOURCES, Frame, Kind, Topology
 
 NOTABLE = 3.0
@@ -29,6 +31,8 @@ SYMPTOM = 0.8
 """How much slowness, errors or silence count beside a resource or a way that is used up: what is seen of a cause, not the cause."""
 SMALL = 0.02
 """A share of the cost of all below which nobody would notice."""
+FAINT = 0.3
+"""A cost that shifted by less is not worth a word."""
 HINT = 1.0
 """A resource that shifted by this much stands for a slowness of its own node that nothing else explains, and for nothing alone."""
 UNSEEN = 0.05
@@ -54,48 +58,6 @@ class Ranked:
     column: int | None = None
     """The series of the scene that shows it best."""
     culprit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What there is to judge by: how it was (`past`) and what lasts of how it is (`now`), with derived series.
-
-    `shifts` (rows of now, S) are in scales, of what lasts, above 0 where it is worse; `columns` are those of each node.
-    """
-
-    past: Frame
-    now: Frame
-    topology: Topology
-    usual: Reference
-    shifts: np.ndarray
-    columns: Mapping[str, Sequence[int]]
-
-    def since(self, time: float) -> Scene:
-        """Return the scene from that time on."""
-        first = min(int(np.searchsorted(self.now.times, time)), max(0, len(self.now.times) - 1))
-        return replace(self, now=self.now.from_row(first), shifts=self.shifts[first:])
-
-    def peaks(self) -> np.ndarray:
-        """Return the furthest shift (S,) of each series in its worse direction; 0 where nothing is known."""
-        if not len(self.shifts):
-            return np.zeros(len(self.now.signals))
-        peaks: np.ndarray = np.nan_to_num(np.fmax.reduce(self.shifts, axis=0), nan=0.0)
-        return peaks
-
-
-def scene(past: Frame, now: Frame, topology: Topology) -> Scene:
-    """Return what there is to judge by: the first rows of `now` only say whether the later ones last, where there are enough."""
-    past, now, floors = derived(past, now)
-    usual = reference(sustained(past.values), floors)
-    led = now.from_row(min(WIDTH, len(now.times)) - 1) if len(now.times) else now
-    lasting = sustained(now.values)[len(now.times) - len(led.times) :]
-    if len(lasting):  # what never moved has no scale of its own: then a tenth of what it is now
-        reached = np.nan_to_num(np.fmax.reduce(np.abs(lasting), axis=0), nan=0.0)
-        least = np.where(usual.scale <= 2 * TINY, SHARE * reached, 0.0)
-        usual = replace(usual, scale=np.maximum(usual.scale, least), below=np.maximum(usual.below, least))
-    signs = np.array([signal.sign for signal in now.signals], dtype=now.values.dtype)
-    lasted = Frame(led.times, lasting, now.signals)
-    return Scene(past, lasted, topology, usual, usual.shift(lasting) * signs, by_node(now.signals))
 
 
 def strength(shift: float, relevance: float = 1.0) -> float:
@@ -176,7 +138,7 @@ def slow_ways(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
 
 def _usual_answer(seen: Scene, node: str) -> float:
     """Return how long a node usually takes to answer; 0 where that is not known."""
-    column = figure(seen.past, seen.columns.get(node, ()), Kind.LATENCY)
+    column = figure(seen, seen.columns.get(node, ()), Kind.LATENCY)
     level = 0.0 if column is None else float(seen.usual.level[column])
     return level if math.isfinite(level) else 0.0
 
@@ -185,15 +147,17 @@ def costs(seen: Scene, alarm: Alarm | None) -> Iterable[Ranked]:
     """Yield nodes whose slowness or errors no node that they call explains."""
     kinds = (Kind.LATENCY, Kind.ERRORS)
     for kind in kinds if alarm is None or alarm.kind not in kinds else (alarm.kind,):
-        found = burdens(kind, seen.past, seen.now, seen.columns, seen.topology)
+        found = burdens(seen, kind)
         near = seen.topology.below(alarm.node) if alarm is not None else found
         noticed = (burden.cost for node, burden in found.items() if node in near and burden.shift >= HINT)
         most = max(noticed, default=0.0)
         for node, burden in found.items():
+            whole = max(most, burden.cost, TINY)
+            if burden.shift < FAINT or burden.cost < SMALL * whole:
+                continue
             left = unexplained(node, found, seen.topology)
-            share = left / max(most, burden.cost, TINY)
-            if share >= SMALL and burden.shift > 0:
-                weight = SYMPTOM * strength(burden.shift, share)
+            if left >= SMALL * whole:
+                weight = SYMPTOM * strength(burden.shift, left / whole)
                 yield Ranked(node, kind, weight, (cost_said(burden, left),), burden.column)
 
 
@@ -237,15 +201,15 @@ def drops(seen: Scene, kinds: Collection[Kind] = ACTIVITY) -> dict[str, float]:
     """Return by how many scales each node that calls or is called does less than usual, the median over whatever of these kinds counts its doings."""
     if not len(seen.shifts):
         return {}
+    signs = np.array([signal.sign for signal in seen.now.signals])
+    lowest = np.fmin.reduce(seen.shifts * signs, axis=0).tolist()
     found: dict[str, list[float]] = {}
     for node in seen.topology.nodes:
         for column in seen.columns.get(node, ()):
             signal = seen.now.signals[column]
-            if signal.kind in kinds and signal.peer is None:
-                lowest = np.fmin.reduce(seen.shifts[:, column] * signal.sign)
-                if np.isfinite(lowest):
-                    found.setdefault(node, []).append(-float(lowest))
-    return {node: float(np.median(each)) for node, each in found.items()}
+            if signal.kind in kinds and signal.peer is None and math.isfinite(lowest[column]):
+                found.setdefault(node, []).append(-lowest[column])
+    return {node: statistics.median(each) for node, each in found.items()}
 
 
 def blamed(suspects: Sequence[Ranked], topology: Topology) -> Iterable[Ranked]:
@@ -302,13 +266,12 @@ def settled(suspects: Iterable[Ranked]) -> Iterable[Ranked]:
 def unseen(seen: Scene) -> Iterable[Ranked]:
     """Yield nodes that are called and of which nothing is known: where all that is seen is well, it is the ones unseen."""
     topology = seen.topology
+    here = np.isfinite(seen.now.values).any(axis=0)
     known = {
         node
         for node in topology.nodes
         if any(
-            (signal := seen.now.signals[column]).peer is None
-            and signal.name != ANSWER
-            and np.isfinite(seen.now.values[:, column]).any()
+            here[column] and (signal := seen.now.signals[column]).peer is None and signal.name != ANSWER
             for column in seen.columns.get(node, ())
         )
     }

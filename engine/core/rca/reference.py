@@ -51,13 +51,14 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
     so that a series which wanders by nature is not called unusual for it; a tenth of the level; `floor`.
     """
     columns = np.ascontiguousarray(values.T)
-    first = usual(columns, floor)
-    away = np.abs(columns - first.level[:, None]) > EPISODE * _core(columns, first, floor)[:, None]
+    first, core = _usual(columns, floor)
+    away = np.abs(columns - first.level[:, None]) > EPISODE * core[:, None]
     count = away.sum(axis=1)
     troubled = np.flatnonzero((count > 0) & (count <= np.maximum(RARE * first.samples, ONE)))
     if not len(troubled):
         return first
-    quiet = usual(np.where(away[troubled], np.nan, columns[troubled]), _some(floor, troubled))
+    some = floor[troubled] if isinstance(floor, np.ndarray) else floor
+    quiet, _ = _usual(np.where(away[troubled], np.nan, columns[troubled]), some)
     parts = []
     for name in ("level", "scale", "below", "samples"):
         part = getattr(first, name).copy()
@@ -66,30 +67,18 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
     return Reference(*parts)
 
 
-def usual(columns: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
-    """Return level and scale of each row of `columns` (S, T), whatever trouble there is in them."""
+def _usual(columns: np.ndarray, floor: np.ndarray | float) -> tuple[Reference, np.ndarray]:
+    """Return level and scales of each row of `columns` (S, T), whatever trouble there is in them, and the scale without tails."""
     ordered = np.sort(columns, axis=1)  # NaN stands last
     count = np.isfinite(ordered).sum(axis=1)
     level = _place(ordered, count, 0.5)
     low, high = _place(ordered, count, TAIL), _place(ordered, count, 1 - TAIL)
-    spread = NORMAL * median(np.abs(columns - level[:, None]))
+    away = np.abs(ordered - level[:, None])
+    away.sort(axis=1)
+    spread = NORMAL * _place(away, count, 0.5)
     least = np.maximum.reduce([spread, SHARE * np.abs(level), np.broadcast_to(floor, level.shape)]) + TINY
     above, below = np.maximum(least, (high - level) / TAIL_OF_NORMAL), np.maximum(least, (level - low) / TAIL_OF_NORMAL)
-    return Reference(level, above, below, count)
-
-
-def _core(columns: np.ndarray, found: Reference, floor: np.ndarray | float) -> np.ndarray:
-    """Return the scale of each row without its tails: the tails may be the earlier trouble."""
-    spread = NORMAL * median(np.abs(columns - found.level[:, None]))
-    core: np.ndarray = (
-        np.maximum.reduce([spread, SHARE * np.abs(found.level), np.broadcast_to(floor, spread.shape)]) + TINY
-    )
-    return core
-
-
-def _some(floor: np.ndarray | float, chosen: np.ndarray) -> np.ndarray | float:
-    """Return the floors of some series."""
-    return floor[chosen] if isinstance(floor, np.ndarray) else floor
+    return Reference(level, above, below, count), least
 
 
 def median(columns: np.ndarray) -> np.ndarray:
