@@ -22,6 +22,7 @@ COMMANDS = {
     "approve": ("approve", "Approve what an incident proposes: exactly what is shown."),
     "deny": ("deny", "Deny what an incident proposes, and leave it to a human."),
     "watch": ("watch", "Be the daemon: collect, evaluate and heal until stopped."),
+    "localize": ("localize", "Say what is wrong: node, resource and culprit, since when, with evidence."),
     "why": ("why", "Say why something was done to a host, or was not."),
     "incidents": ("incidents", "List incidents, show one, acknowledge, close or hand one back."),
     "runs": ("runs", "List executions, show one, follow its output, cancel it."),

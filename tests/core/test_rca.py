@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.core.rca.onset import onset
-from engine.core.rca.rank import Alarm, rank
+from engine.core.rca.rank import SERVICE, Alarm, rank
 from engine.core.rca.reference import reference, sustained
 from engine.core.rca.signals import Frame, Kind, Side, Signal, Topology
 
@@ -81,7 +81,7 @@ def test_who_calls_no_more_is_to_blame_for_the_silence_below_it() -> None:
     cpu = next(i for i, s in enumerate(now.signals) if s.node == "store" and s.kind is Kind.CPU)
     now.values[:, cpu] = 0.05
     best = rank(past, now, topology)[0]
-    assert (best.node, best.resource) == ("shop", Kind.TRAFFIC)
+    assert (best.node, best.resource) == ("shop", SERVICE)
 
 
 def test_when_all_that_is_seen_is_well_the_unseen_is_named() -> None:

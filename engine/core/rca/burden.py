@@ -50,7 +50,7 @@ class Burden:
 
 def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
     """Return the burden of each node that has a figure of this kind (latency or errors) now and in the past."""
-    figures = {node: found for node, own in seen.columns.items() if (found := figure(seen, own, kind)) is not None}
+    figures = {node: best for node, own in seen.columns.items() if (best := figure(seen, own, kind)) is not None}
     if not figures or not len(seen.now.times):
         return {}
     nodes, columns = list(figures), list(figures.values())
@@ -67,7 +67,7 @@ def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
     spread = reference(sustained(unit * (before - level) * count_before), least).scale
     told = np.isfinite(costs).any(axis=0) & np.isfinite(spread)
     worst = np.where(np.isfinite(costs), costs, -np.inf).argmax(axis=0)
-    found = {}
+    found: dict[str, Burden] = {}
     for place in np.flatnonzero(told).tolist():
         row = int(worst[place])
         found[nodes[place]] = Burden(
@@ -87,17 +87,17 @@ def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
 def figure(seen: Scene, own: Iterable[int], kind: Kind) -> int | None:
     """Return which of a node's `own` columns tells most about all of its calls: a mean before a quantile, a low quantile before a high one.
 
-    One that never moved tells nothing where there is another.
+    One that never moved tells nothing where there is another; of several of a kind it is the one that is furthest from usual.
     """
     fitting = [
-        (not seen.moving[column], rank(signal.name), column)
+        (not seen.moving[column], rank(signal.name), -seen.furthest[column], column)
         for column in own
         if (signal := seen.now.signals[column]).kind is kind
         and signal.peer is None
         and signal.side is Side.SERVER
         and seen.known[column]
     ]
-    return min(fitting)[2] if fitting else None
+    return min(fitting)[3] if fitting else None
 
 
 @lru_cache(maxsize=1 << 12)

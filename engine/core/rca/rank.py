@@ -35,8 +35,14 @@ FAINT = 0.3
 """A cost that shifted by less is not worth a word."""
 HINT = 1.0
 """A resource that shifted by this much stands for a slowness of its own node that nothing else explains, and for nothing alone."""
+WORDS = 3
+"""So many sentences say what speaks for a suspect, the strongest ones."""
 UNSEEN = 0.05
 """How much speaks for a node of which there is no sample at all: as little as this, and more than for those that are seen to be well."""
+
+
+SERVICE, UNKNOWN = "service", "unknown"
+"""What is at fault where no resource is: what the node does, or nobody knows what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +87,24 @@ def ranked(seen: Scene, alarm: Alarm | None = None) -> tuple[Ranked, ...]:
     """Return the suspects of a scene, the strongest first; see `rank`."""
     topology = seen.topology
     near = set(topology.below(alarm.node)) if alarm is not None and alarm.node in topology.callees else None
-    peaks = seen.peaks()
+    peaks = seen.furthest
     seen_to_fail = blamed([*costs(seen, alarm), *silence(seen), *unseen(seen)], topology)
     suspects = [*resources(seen, peaks), *slow_ways(seen, peaks), *seen_to_fail]
-    best: dict[tuple[str, str], Ranked] = {}
+    found: dict[tuple[str, str], list[Ranked]] = {}
     for suspect in suspects:
-        key = (suspect.node, suspect.resource)
-        if (near is None or suspect.node in near) and (key not in best or best[key].strength < suspect.strength):
-            best[key] = suspect
-    return tuple(sorted(settled(best.values()), key=lambda each: (-each.strength, each.node, each.resource)))
+        if near is None or suspect.node in near:
+            found.setdefault((suspect.node, suspect.resource), []).append(suspect)
+    best = [together(each) for each in found.values()]
+    return tuple(sorted(settled(best), key=lambda each: (-each.strength, each.node, each.resource)))
+
+
+def together(same: list[Ranked]) -> Ranked:
+    """Return what speaks for one resource of one node as one suspect: the strongest, with the words of the next ones and the first culprit named."""
+    same.sort(key=lambda each: -each.strength)
+    first, notable = same[0], [each for each in same[1:] if each.strength >= strength(NOTABLE)]
+    more = tuple(sentence for each in notable[: WORDS - 1] for sentence in each.evidence)
+    culprit = next((each.culprit for each in (first, *notable) if each.culprit is not None), None)
+    return replace(first, evidence=first.evidence + more, culprit=culprit)
 
 
 def resources(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
@@ -108,7 +123,7 @@ def moved(seen: Scene, column: int, shift: float) -> str:
     after = seen.now.values[int(np.nanargmax(seen.shifts[:, column])), column]
     before, scale = seen.usual.level[column], seen.usual.scale[column]
     name = seen.now.signals[column].name
-    return f"{name} went from {before:.4g} to {after:.4g}, {shift:.1f} times what is usual for it ({scale:.2g})"
+    return f"{name} {after:.4g} at its worst, {before:.4g} before: off by {shift:.3g} times its usual spread of {scale:.2g}"
 
 
 def slow_ways(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
@@ -158,15 +173,17 @@ def costs(seen: Scene, alarm: Alarm | None) -> Iterable[Ranked]:
             left = unexplained(node, found, seen.topology)
             if left >= SMALL * whole:
                 weight = SYMPTOM * strength(burden.shift, left / whole)
-                yield Ranked(node, kind, weight, (cost_said(burden, left),), burden.column)
+                yield Ranked(
+                    node, kind, weight, (cost_said(seen.now.signals[burden.column].name, burden, left),), burden.column
+                )
 
 
-def cost_said(burden: Burden, left: float) -> str:
+def cost_said(name: str, burden: Burden, left: float) -> str:
     """Return a burden in words."""
     unit = "s of waiting" if burden.kind is Kind.LATENCY else "failures"
     calls = "" if burden.calls is None else f" at {burden.calls:.4g} calls an interval"
     return (
-        f"{burden.kind} went from {burden.before:.4g} to {burden.after:.4g}{calls}: "
+        f"{name} {burden.after:.4g} at its worst, {burden.before:.4g} before{calls}: "
         f"{burden.cost:.3g} {unit} an interval beyond the usual, {left:.3g} of which no callee explains"
     )
 
@@ -194,7 +211,7 @@ def silence(seen: Scene) -> Iterable[Ranked]:
                 f"{many} of {len(names)} nodes that it calls do less than usual ({worst} by {quiet[worst]:.1f} times what is usual for it), "
                 f"and {node} is not asked for less"
             )
-            yield Ranked(node, Kind.TRAFFIC, SYMPTOM * strength(total + HINT), (text,))
+            yield Ranked(node, SERVICE, SYMPTOM * strength(total + HINT), (text,))
 
 
 def drops(seen: Scene, kinds: Collection[Kind] = ACTIVITY) -> dict[str, float]:
@@ -217,8 +234,8 @@ def blamed(suspects: Sequence[Ranked], topology: Topology) -> Iterable[Ranked]:
 
     A call that fails at an early step is followed by none of the later ones: whose callees fall silent is where it fails.
     """
-    quiet = {each.node: each for each in suspects if each.resource is Kind.TRAFFIC}
-    dark = [each for each in suspects if each.resource is Kind.OTHER]
+    quiet = {each.node: each for each in suspects if each.resource == SERVICE}
+    dark = [each for each in suspects if each.resource == UNKNOWN]
     raised: dict[str, Ranked] = {}
     for failing in suspects:
         if failing.resource is not Kind.ERRORS or failing.strength < SYMPTOM * strength(NOTABLE):
@@ -233,7 +250,7 @@ def blamed(suspects: Sequence[Ranked], topology: Topology) -> Iterable[Ranked]:
             if each.node in below:
                 raised[each.node] = replace(each, strength=0.5 * failing.strength)
     for each in suspects:
-        yield raised.get(each.node, each) if each.resource in (Kind.TRAFFIC, Kind.OTHER) else each
+        yield raised.get(each.node, each) if each.resource in (SERVICE, UNKNOWN) else each
 
 
 def _weight(each: Ranked) -> float:
@@ -277,4 +294,4 @@ def unseen(seen: Scene) -> Iterable[Ranked]:
     }
     for node in topology.callers.keys() - known:
         if any(caller in known for caller in topology.callers[node]):
-            yield Ranked(node, Kind.OTHER, UNSEEN, ("it has no samples of its own, so nothing speaks for it",))
+            yield Ranked(node, UNKNOWN, UNSEEN, ("it has no samples of its own, so nothing speaks for it",))

@@ -17,7 +17,8 @@ class Scene:
     """What there is to judge by: how it was (`past`) and what lasts of how it is (`now`), with derived series.
 
     `shifts` (rows of now, S) are in scales, above 0 where it is worse; `columns` are those of each node; `known` and `moving` (S,) say
-    which series had any sample in the past, and more than one value.
+    which series had any sample in the past, and which have had more than one value; `furthest` is the
+    furthest shift of each; 0 where nothing is known.
     """
 
     past: Frame
@@ -28,18 +29,21 @@ class Scene:
     columns: Mapping[str, Sequence[int]]
     known: np.ndarray
     moving: np.ndarray
+    furthest: np.ndarray
 
     def since(self, time: float) -> Scene:
         """Return the scene from that time on."""
         first = min(int(np.searchsorted(self.now.times, time)), max(0, len(self.now.times) - 1))
-        return replace(self, now=self.now.from_row(first), shifts=self.shifts[first:])
+        shifts = self.shifts[first:]
+        return replace(self, now=self.now.from_row(first), shifts=shifts, furthest=furthest(shifts))
 
-    def peaks(self) -> np.ndarray:
-        """Return the furthest shift (S,) of each series in its worse direction; 0 where nothing is known."""
-        if not len(self.shifts):
-            return np.zeros(len(self.now.signals))
-        peaks: np.ndarray = np.nan_to_num(np.fmax.reduce(self.shifts, axis=0), nan=0.0)
-        return peaks
+
+def furthest(shifts: np.ndarray) -> np.ndarray:
+    """Return the furthest shift (S,) of each series in its worse direction; 0 where nothing is known."""
+    if not len(shifts):
+        return np.zeros(shifts.shape[1])
+    peaks: np.ndarray = np.nan_to_num(np.fmax.reduce(shifts, axis=0), nan=0.0)
+    return peaks
 
 
 def scene(past: Frame, now: Frame, topology: Topology) -> Scene:
@@ -57,13 +61,19 @@ def scene(past: Frame, now: Frame, topology: Topology) -> Scene:
     rows = len(before) > 0
     highest = np.fmax.reduce(before, axis=0) if rows else np.full(len(signs), np.nan)
     lowest = np.fmin.reduce(before, axis=0) if rows else highest
+    known = np.isfinite(highest)
+    if len(lasting):
+        highest = np.fmax(highest, np.fmax.reduce(lasting, axis=0))
+        lowest = np.fmin(lowest, np.fmin.reduce(lasting, axis=0))
+    shifts = usual.shift(lasting) * signs
     return Scene(
         past=past,
         now=Frame(led.times, lasting, now.signals),
         topology=topology,
         usual=usual,
-        shifts=usual.shift(lasting) * signs,
+        shifts=shifts,
         columns=by_node(now.signals),
-        known=np.isfinite(highest),
+        known=known,
         moving=highest > lowest,
+        furthest=furthest(shifts),
     )

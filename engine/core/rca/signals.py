@@ -31,11 +31,14 @@ class Kind(StrEnum):
 RESOURCES = (Kind.CPU, Kind.MEMORY, Kind.DISK)
 WORDS: tuple[tuple[Kind, frozenset[str]], ...] = (
     (Kind.LATENCY, frozenset({"latency", "lat", "duration", "delay", "rtt", "wait", "response"})),
-    (Kind.ERRORS, frozenset({"availability", "errors", "error", "failures", "failed", "succ", "success", "faults"})),
+    (
+        Kind.ERRORS,
+        frozenset({"availability", "errors", "error", "failures", "failed", "succ", "success", "faults", "up"}),
+    ),
     (Kind.TRAFFIC, frozenset({"requests", "request", "ops", "rps", "qps", "count", "calls", "throughput", "sessions"})),
     (Kind.CPU, frozenset({"cpu", "load", "load1", "load5"})),
     (Kind.MEMORY, frozenset({"mem", "memory", "rss", "heap", "swap"})),
-    (Kind.DISK, frozenset({"disk", "filesystem", "fs", "iops", "inodes", "files"})),
+    (Kind.DISK, frozenset({"disk", "filesystem", "fs", "iops", "inodes", "files", "directory"})),
     (Kind.NETWORK, frozenset({"net", "network", "netrx", "nettx", "rx", "tx", "receive", "transmit", "retrans"})),
 )
 """Tried in this order: a latency of a disk is a latency."""
