@@ -25,7 +25,8 @@ SLEEPER = """name: sleep
 command: >-
   {{ ansible_playbook_python }} -c
   "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork() and time.sleep(99); os.setsid();
-  open('{{ playbook_dir }}/pid', 'w').write(str(os.getpid())); time.sleep(99)"
+  open('{{ playbook_dir }}/pid.new', 'w').write(str(os.getpid())); os.rename('{{ playbook_dir }}/pid.new', '{{ playbook_dir }}/pid');
+  time.sleep(99)"
 """
 
 
