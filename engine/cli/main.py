@@ -33,6 +33,7 @@ COMMANDS = {
     "resume": ("resume", "Let automation go on."),
     "stop": ("stop", "Emergency stop: pause everything and end what runs."),
     "locks": ("locks", "Show which hosts are held, by what and since when; break a lock."),
+    "report": ("report", "Report on a period: what came back, what works and what does not, what prevents."),
     "trust": ("trust", "Show how far each runbook is trusted, and what speaks for more."),
     "audit-log": ("audit_log", "Show, export and verify the chain of what was decided and done."),
     "backup": ("backup", "Copy the record, verified, while the engine runs."),

@@ -167,3 +167,8 @@ class Settings:
     def executions(self) -> Path:
         """The folder of the executions."""
         return self.state / "executions"
+
+    @property
+    def coverage(self) -> Path:
+        """The file that says for how long each host was looked at."""
+        return self.state / "coverage.json"

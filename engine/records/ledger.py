@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from engine.core.learning.facts import Happened, Held, Ran, Tried
+from engine.core.learning.facts import Happened, Held, Ran, Tried, Warned
 from engine.records.schema import attempts, entries, execution_targets, executions, fleet, incidents, meta
 from engine.records.store import Record
 
@@ -21,13 +21,17 @@ class Told:
     tried: tuple[Tried, ...]
     ran: tuple[Ran, ...]
     held: tuple[Held, ...]
+    warned_of: tuple[Warned, ...]
     targets: frozenset[str]
     began: float | None
     last: float | None
 
 
-def tell(record: Record, held_since: float) -> Told:
-    """Return what the record holds, as of one moment; decisions to hold since then alone. May raise RecordError."""
+def tell(record: Record, held_since: float, preventing: Collection[str] = ()) -> Told:
+    """Return what the record holds, as of one moment; decisions to hold since then alone, alerts of what prevents alone.
+
+    May raise RecordError.
+    """
     with record.reading() as connection:
         tried = tuple(attempts_of(connection))
         by_incident: dict[str, set[str]] = {}
@@ -40,6 +44,7 @@ def tell(record: Record, held_since: float) -> Told:
             tried,
             tuple(executions_of(connection)),
             tuple(holds_of(connection, held_since)),
+            tuple(warnings_of(connection, preventing)),
             frozenset(str(name) for (name,) in connection.execute(select(fleet.c.name))),
             began,
             max((at for at in (last, last_tick) if at is not None), default=None),
@@ -116,4 +121,18 @@ def holds_of(connection: Connection, since: float) -> list[Held]:
     return [
         Held(row.at, row.code, row.runbook or "", row.incident or "", row.target or "", row.sentence)
         for row in connection.execute(query.order_by(own.number))
+    ]
+
+
+def warnings_of(connection: Connection, preventing: Collection[str]) -> list[Warned]:
+    """Return when alerts of these runbooks began to fire."""
+    own = entries.c
+    if not preventing:
+        return []
+    query = select(own.runbook, own.target, own.at).where(own.kind == "alert", own.code == "firing")
+    rows = connection.execute(query.order_by(own.number))
+    return [
+        Warned(name, row.target, row.at)
+        for row in rows
+        if row.target is not None and (name := (row.runbook or "").partition("@")[0]) in preventing
     ]

@@ -125,7 +125,7 @@ HELPS = (
     ("init",), ("doctor",), ("status",), ("why",), ("lint",), ("pause",), ("resume",),
     ("incidents",), ("incidents", "list"), ("incidents", "show"), ("incidents", "ack"), ("incidents", "close"),
     ("incidents", "hand-back"), ("runs",), ("runs", "list"), ("runs", "show"), ("runs", "logs"), ("runs", "cancel"),
-    ("stop",), ("trust",), ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
+    ("stop",), ("trust",), ("report",), ("locks",), ("locks", "list"), ("locks", "break"), ("metrics",), ("metrics", "query"), ("metrics", "list"),
     ("lab",), ("lab", "up"), ("lab", "prepare"), ("lab", "needs"), ("lab", "status"), ("lab", "ssh"), ("lab", "power"), ("lab", "down"),
     ("drill",), ("drill", "list"), ("drill", "run"), ("drill", "report"), ("drill", "quiet"), ("drill", "undo"),
     ("plan",), ("run",), ("approve",), ("deny",), ("silence",), ("silence", "list"), ("silence", "add"), ("silence", "expire"),

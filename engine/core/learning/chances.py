@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -142,13 +143,19 @@ def share_interval(successes: float, trials: float, confidence: float = CONFIDEN
     return Interval(low, high)
 
 
+@lru_cache(maxsize=4096)
+def mean_interval(count: int, confidence: float) -> Interval:
+    """Return where the mean of a Poisson variable lies that was seen once."""
+    rest = (1.0 - confidence) / 2.0
+    return Interval(0.0 if count == 0 else gamma_quantile(rest, count), gamma_quantile(1.0 - rest, count + 1))
+
+
 def rate_interval(count: int, exposure: float, confidence: float = CONFIDENCE) -> Interval:
     """Return where a rate lies after `count` events in `exposure` (Garwood, Biometrika 28, 1936); in events per unit of exposure."""
     if exposure <= 0.0:
         return Interval(0.0, math.inf)
-    rest = (1.0 - confidence) / 2.0
-    low = 0.0 if count == 0 else gamma_quantile(rest, count)
-    return Interval(low / exposure, gamma_quantile(1.0 - rest, count + 1) / exposure)
+    mean = mean_interval(count, confidence)
+    return Interval(mean.low / exposure, mean.high / exposure)
 
 
 def ratio_interval(

@@ -85,6 +85,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Warned:
+    """One alert of a prevention that fired: the fault was seen coming."""
+
+    runbook: str
+    target: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Watched:
     """For how long each host was looked at: seconds with data, by days since the epoch; before `measured` it is assumed.
 
@@ -103,6 +112,8 @@ class Watched:
             return 0.0
         total = max(0.0, min(end, self.measured) - start)
         begin = max(start, self.measured)
+        if begin >= end:
+            return total
         known = self.days.get(target, {})
         day = int(begin // DAY)
         while begin < end:
@@ -125,6 +136,7 @@ class Past:
     tried: tuple[Tried, ...] = ()
     ran: tuple[Ran, ...] = ()
     held: tuple[Held, ...] = ()
+    warned_of: tuple[Warned, ...] = ()
     watched: Watched = field(default_factory=lambda: Watched(0.0, 0.0, 0.0))
     preventing: Mapping[str, str] = field(default_factory=dict)
     """Runbooks that prevent, with the resource that they are about."""
@@ -140,6 +152,15 @@ class Past:
         """Return whether nothing but a prevention saw it: a warning, which became no fault."""
         about = each.runbooks or frozenset({each.runbook} if each.runbook else ())
         return bool(about) and about <= self.preventing.keys()
+
+
+KIN = {"unit": frozenset({"service"})}
+"""Resources of preventions, and the resources of faults that they are about though they go by another name."""
+
+
+def fits(prevention: str, fault: str) -> bool:
+    """Return whether a prevention of one resource is about faults of another."""
+    return prevention == fault or fault in KIN.get(prevention, ())
 
 
 def episodes(faults: Iterable[Happened], breath: float = BREATH) -> tuple[Happened, ...]:

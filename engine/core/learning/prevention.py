@@ -28,7 +28,7 @@ from engine.core.learning.chances import (
     poisson_share,
     pooled_interval,
 )
-from engine.core.learning.facts import DAY, Happened, Past, Tried, episodes
+from engine.core.learning.facts import DAY, Happened, Past, Tried, episodes, fits
 
 RUN_UP = 7 * DAY
 """So long before a prevention began is left out: what made people act lies there."""
@@ -117,6 +117,8 @@ class Proof:
     times: tuple[float, ...] = ()
     spared: float | None = None
     """Faults that would have come since, at the rate before, and did not."""
+    part: bool = False
+    """It is about one of several hosts, which another row tells of together."""
 
     @property
     def fails(self) -> bool:
@@ -158,7 +160,7 @@ def concerns(fault: Happened, start: Began) -> bool:
     """Return whether a prevention is to keep this fault away: of the same resource of its host, or of the same culprit."""
     if fault.target != start.target:
         return False
-    return fault.resource == start.resource or (fault.culprit is not None and fault.culprit == start.culprit)
+    return fits(start.resource, fault.resource) or (fault.culprit is not None and fault.culprit == start.culprit)
 
 
 def stratum(start: Began, faults: Sequence[Happened], past: Past, starts: Iterable[Began]) -> Stratum:
@@ -202,13 +204,13 @@ def is_new(before: int, exposure: float, late: int, late_exposure: float) -> boo
 def of_others(
     start: Began, faults: Sequence[Happened], past: Past, starts: Iterable[Began], window: tuple[float, float]
 ) -> Counts:
-    """Return the same faults on hosts that never had a prevention of the kind, in the same stretches of time."""
+    """Return the same faults on hosts that had them and never a prevention of the kind, in the same stretches of time."""
     spared = {each.target for each in starts if each.resource == start.resource}
     total = Counts(0, 0.0, 0, 0.0)
-    groups: dict[str, list[Happened]] = {target: [] for target in past.targets - spared}
+    groups: dict[str, list[Happened]] = {}
     for each in faults:
-        if each.resource == start.resource and each.target in groups:
-            groups[each.target].append(each)
+        if fits(start.resource, each.resource) and each.target not in spared:
+            groups.setdefault(each.target, []).append(each)
     for target, everything in groups.items():
         times = [each.opened_at for each in episodes(everything)]
         total += Counts(
@@ -242,7 +244,7 @@ def proof(strata: Sequence[Stratum], *, single: bool = False) -> Proof:
     counts = sum((each.counts for each in strata), Counts(0, 0.0, 0, 0.0))
     burst = burstiness(strata)
     interval = widened(pooled_interval([each.counts for each in strata]), expected(strata), counts, burst)
-    others = strata[0].others if len(strata) == 1 else Counts(0, 0.0, 0, 0.0)
+    others = beside(strata)
     compared = others.before >= OTHERS and others.after_exposure > 0.0
     ratio = None if not counts.before or not expected(strata) else counts.after / expected(strata)
     if compared and ratio is not None:
@@ -260,7 +262,7 @@ def proof(strata: Sequence[Stratum], *, single: bool = False) -> Proof:
     row = Proof(
         first.runbook,
         first.resource,
-        first.target if single or len(strata) == 1 else None,
+        first.target if len(strata) == 1 else None,
         tuple(each.began.target for each in strata),
         min(each.began.at for each in strata),
         counts.before,
@@ -277,8 +279,20 @@ def proof(strata: Sequence[Stratum], *, single: bool = False) -> Proof:
         needs,
         tuple(sorted(at for each in strata for at in each.times)),
         expected(strata) - counts.after if counts.before else None,
+        single,
     )
     return told(row)
+
+
+def beside(strata: Sequence[Stratum]) -> Counts:
+    """Return the other hosts that are compared with: where a prevention began on several at a time, those of that time.
+
+    One that began here and there at different times is no change for everybody at once, and needs no comparison.
+    """
+    ordered = sorted(strata, key=lambda each: each.began.at)
+    if ordered[-1].began.at - ordered[0].began.at > RUN_UP:
+        return Counts(0, 0.0, 0, 0.0)
+    return ordered[len(ordered) // 2].others
 
 
 def expected(strata: Sequence[Stratum]) -> float:

@@ -215,4 +215,4 @@ def ending(each: Happened) -> str:
         return "healed by itself"
     if each.ended_at is not None:
         return "closed, not measured"
-    return "waits for a person" if each.state == "escalated" else "open"
+    return "waiting for a person" if each.state == "escalated" else "open"
