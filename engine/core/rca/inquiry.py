@@ -7,7 +7,7 @@ trouble in it does not count (`engine.core.rca.reference`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,10 @@ ENOUGH = 20
 """With fewer rows before it, later rows and rows of a time known to be good are taken as well."""
 MOST = 50
 """So many suspects are told of; behind them is what always is a little off."""
+FEW = 3
+"""When it began is said by the first of so many suspects whose own series shows it."""
+OLD = 0.7
+"""How much a suspect counts whose trouble is older than the newest by more than twice what is asked about."""
 SURE = 0.2
 """A margin below this says little: see `tests/benchmarks/README.md` for how often the first suspect was right above and below it."""
 
@@ -50,7 +54,7 @@ class Finding:
     """What an inquiry came to.
 
     `margin` (0..1) is how far the first suspect is ahead of the first one on another node, as a share of its own score; 0 without
-    a suspect. `onset` is when it began, `detected_at` when a detector on the suspect's series would have said so. `history` is
+    a suspect. `onset` is when it began, `detected_at` when a detector on the series of the first suspect (and of the alarm's node) would have said so. `history` is
     how many rows say how it usually is, and `remarks` what limits the answer.
     """
 
@@ -76,6 +80,7 @@ def inquire(
     A `baseline` is a time that is known to be good, with the same signals; otherwise it is what comes before, or, where that is too
     little, what comes after as well. Raises ValueError where there is no row up to `at`.
     """
+    frame = finite(frame)
     end = len(frame.times) if at is None else int(np.searchsorted(frame.times, at, side="right"))
     if not end:
         raise ValueError("there is no sample at or before the time that is asked about")
@@ -83,22 +88,31 @@ def inquire(
     past, remarks = history(frame, first, end, baseline)
     courses = scene(past, frame.from_row(max(0, min(first - WIDTH + 1, end - LOOKBACK)), end), topology)
     suspects = ranked(courses.since(float(frame.times[first])), alarm)[:MOST]
-    total = sum(each.strength for each in suspects)
-    accused = tuple(_accuse(each, total, courses) for each in suspects)
-    began_at = accused[0].onset if accused else None
+    weighed = newest_first(suspects, courses)
+    total = sum(each.strength for each, _ in weighed)
+    accused = tuple(_accuse(each, row, total, courses) for each, row in weighed)
+    began_at = next((each.onset for each in accused[:FEW] if each.onset is not None), None)
     detected = None
-    if accused and began_at is not None and accused[0].column is not None:
-        detected = alarmed(courses, np.array([accused[0].column]), began_at)
+    if began_at is not None:
+        where = {accused[0].node} if alarm is None else {accused[0].node, alarm.node}
+        watched = [column for node in sorted(where) for column in courses.columns.get(node, ())]
+        detected = alarmed(courses, np.array(watched, dtype=int), began_at)
     return Finding(
         at=float(frame.times[end - 1]),
         suspects=accused,
-        margin=margin(suspects),
+        margin=margin([each for each, _ in weighed]),
         onset=began_at,
         detected_at=detected,
         history=len(past.times),
         scene=courses,
         remarks=tuple(remarks),
     )
+
+
+def finite(frame: Frame) -> Frame:
+    """Return a frame in which what is endless is no sample."""
+    endless = np.isinf(frame.values)
+    return Frame(frame.times, np.where(endless, np.nan, frame.values), frame.signals) if endless.any() else frame
 
 
 def history(frame: Frame, first: int, end: int, baseline: Frame | None) -> tuple[Frame, list[str]]:
@@ -143,22 +157,46 @@ def margin(suspects: Sequence[Ranked]) -> float:
     return 1.0 - second / best.strength if best.strength > 0 else 0.0
 
 
-def _accuse(suspect: Ranked, total: float, courses: Scene) -> Accused:
-    """Return a suspect as it is told, with the time at which its own series changed."""
-    column, start = suspect.column, None
-    if column is not None and len(courses.shifts):
-        course = np.nan_to_num(courses.shifts[:, column])
-        top = int(course[-RECENT:].argmax()) + max(0, len(course) - RECENT)
-        if course[top] > 0:
-            # what lasts lags behind by half of the samples that it takes to last
-            row = max(0, began(course, float(course[top]), top) - WIDTH // 2)
-            start = float(courses.now.times[row])
+def since_when(suspects: Sequence[Ranked], courses: Scene) -> list[int | None]:
+    """Return for each suspect the row in which its own series changed; None where none shows it."""
+    return [None if each.column is None else changed(courses.shifts[:, each.column]) for each in suspects]
+
+
+def changed(shifts: np.ndarray) -> int | None:
+    """Return the row in which a series left its usual level for where it has been last; None where it did not."""
+    course = np.nan_to_num(shifts)
+    top = int(course[-RECENT:].argmax()) + max(0, len(course) - RECENT)
+    if course[top] <= 0:
+        return None
+    return max(
+        0, began(course, float(course[top]), top) - WIDTH // 2
+    )  # what lasts lags behind by half of what it takes to last
+
+
+def newest_first(suspects: Sequence[Ranked], courses: Scene) -> list[tuple[Ranked, int | None]]:
+    """Return the suspects with the rows in which they began, the strongest first; what is older than the newest trouble counts less.
+
+    It may be a trouble of its own, but what began with it has been told before.
+    """
+    rows = since_when(suspects, courses)
+    best = suspects[0].strength if suspects else 0.0
+    begun = [row for each, row in zip(suspects, rows, strict=True) if row is not None and each.strength >= best / 2]
+    oldest = max(begun, default=0) - 2 * RECENT
+    weighed = [
+        (replace(each, strength=OLD * each.strength) if row is not None and row < oldest else each, row)
+        for each, row in zip(suspects, rows, strict=True)
+    ]
+    return sorted(weighed, key=lambda pair: -pair[0].strength)
+
+
+def _accuse(suspect: Ranked, row: int | None, total: float, courses: Scene) -> Accused:
+    """Return a suspect as it is told."""
     return Accused(
         suspect.node,
         str(suspect.resource),
         suspect.culprit,
         round(suspect.strength / total, 4),
         suspect.evidence,
-        start,
-        column,
+        None if row is None else float(courses.now.times[row]),
+        suspect.column,
     )

@@ -33,7 +33,7 @@ FAILED = ("5", "err")
 
 
 def live_frame(block: Block, fleet: Fleet, end: float, step: float, rows: int) -> Frame:
-    """Return the samples of the last `rows` steps (seconds) up to `end`; a step without a sample of a series is NaN.
+    """Return the samples of the last `rows` steps (seconds) up to `end`, from the first step with one; a step without a sample of a series is NaN.
 
     Of several samples in a step the last one counts. Series that never were anything but one value, and say nothing of more or less, stay:
     what is usual for them is that value.
@@ -47,7 +47,8 @@ def live_frame(block: Block, fleet: Fleet, end: float, step: float, rows: int) -
             signals.append(signal)
             columns.append(column)
     table = np.column_stack(columns) if columns else np.empty((rows, 0))
-    return Frame(times, table, tuple(signals))
+    seen = np.flatnonzero(np.isfinite(table).any(axis=1))
+    return Frame(times, table, tuple(signals)).from_row(int(seen[0]) if len(seen) else rows)
 
 
 def gridded(block: Block, end: float, step: float, rows: int) -> np.ndarray:
@@ -83,10 +84,12 @@ def told(
             continue
         if name.endswith("_sum"):
             sums[labels.with_({METRIC_NAME: name.removesuffix("_sum")})] = column
-        elif name.endswith("_count"):
-            counts[labels.with_({METRIC_NAME: name.removesuffix("_count")})] = column
-        if name.endswith("_sum"):
             continue  # it counts with its count, as a mean
+        if name.endswith("_count"):
+            counts[labels.with_({METRIC_NAME: name.removesuffix("_count")})] = column
+            calls = Signal(node, titled(labels), Kind.TRAFFIC, culprit=culprit_of(labels))
+            yield calls, rate(values[:, column], step)
+            continue
         course = rate(values[:, column], step) if name.endswith(COUNTERS) else values[:, column]
         yield Signal.named(node, titled(labels), culprit=culprit_of(labels)), course
     for node, parts in busy.items():

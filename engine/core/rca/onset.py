@@ -41,8 +41,8 @@ def onset(usual: Reference, recent: Frame, columns: np.ndarray | None = None) ->
 
 
 def began(shifts: np.ndarray, peak: float, at: int) -> int:
-    """Return the row in 0..at from which the series stays nearer to its peak than to its usual level."""
-    sums = np.concatenate([[0.0], np.cumsum(shifts[: at + 1] - peak / 2)])
+    """Return the row in 0..at from which the series stays nearer to its peak than to its usual level, however far off it was before."""
+    sums = np.concatenate([[0.0], np.cumsum(np.clip(shifts[: at + 1], -peak, peak) - peak / 2)])
     return min(int(np.flatnonzero(sums == sums.min())[-1]), at)
 
 

@@ -95,7 +95,7 @@ def ranked(seen: Scene, alarm: Alarm | None = None) -> tuple[Ranked, ...]:
         if near is None or suspect.node in near:
             found.setdefault((suspect.node, suspect.resource), []).append(suspect)
     best = [together(each) for each in found.values()]
-    return tuple(sorted(settled(best), key=lambda each: (-each.strength, each.node, each.resource)))
+    return tuple(sorted(settled(best, seen), key=lambda each: (-each.strength, each.node, each.resource)))
 
 
 def together(same: list[Ranked]) -> Ranked:
@@ -257,27 +257,48 @@ def _weight(each: Ranked) -> float:
     return each.strength
 
 
-def settled(suspects: Iterable[Ranked]) -> Iterable[Ranked]:
-    """Let what merely slows follow what is used up on the same node, and drop resources that shifted a little where nothing slowed.
+def settled(suspects: Sequence[Ranked], seen: Scene) -> Iterable[Ranked]:
+    """Let what is used up first stand for what slows and for what is used up later on the same node, and drop resources that shifted a little where nothing slowed.
 
     With thousands of series some always are a little off: alone that is no cause.
     """
-    found = list(suspects)
-    used: dict[str, Ranked] = {}
+    used: dict[str, list[Ranked]] = {}
     slow: dict[str, Ranked] = {}
-    for each in sorted(found, key=lambda each: each.strength):
+    for each in sorted(suspects, key=lambda each: -each.strength):
         if each.resource in RESOURCES:
-            used[each.node] = each
+            used.setdefault(each.node, []).append(each)
         elif each.resource is Kind.LATENCY:
-            slow[each.node] = each
-    for each in found:
-        cause, symptom = used.get(each.node), slow.get(each.node)
-        if each is cause and symptom is not None and symptom.strength > each.strength:
-            yield replace(each, strength=symptom.strength, evidence=each.evidence + symptom.evidence)
-        elif each is symptom and cause is not None:
-            yield replace(each, strength=0.99 * each.strength)
+            slow.setdefault(each.node, each)
+    causes: dict[str, Ranked] = {}
+    followers: dict[int, float] = {}
+    for node, own in used.items():
+        symptom = slow.get(node)
+        if symptom is None:
+            continue
+        start = begun(seen, symptom)
+        first = next((each for each in own if begun(seen, each) <= start + 1), own[0])
+        later = [each for each in own if begun(seen, each) > start + 1 and each is not first]
+        most = max(each.strength for each in (first, symptom, *later))
+        evidence = first.evidence + symptom.evidence if symptom.strength > first.strength else first.evidence
+        causes[node] = replace(first, strength=most, evidence=evidence)
+        for place, each in enumerate((first, symptom, *later)):
+            followers[id(each)] = min(each.strength, (1 - 0.01 * place) * most)
+    for each in suspects:
+        cause = causes.get(each.node)
+        if cause is not None and each.resource == cause.resource:
+            yield cause
+        elif id(each) in followers:
+            yield replace(each, strength=followers[id(each)])
         elif each.resource not in RESOURCES or each.strength >= strength(NOTABLE):
             yield each
+
+
+def begun(seen: Scene, suspect: Ranked) -> int:
+    """Return the first row in which a suspect's series was half as far off as it came; 0 where no series shows it."""
+    if suspect.column is None or not len(seen.shifts):
+        return 0
+    course = np.nan_to_num(seen.shifts[:, suspect.column])
+    return int(np.flatnonzero(course >= course.max() / 2)[0])
 
 
 def unseen(seen: Scene) -> Iterable[Ranked]:

@@ -23,6 +23,8 @@ RARE = 0.1
 """Earlier trouble is left out of the past where it makes at most this share of it; more of it is how the series is."""
 ONE = 6
 """Nor is one stretch of so many samples how a series is, however short the past."""
+LONG = 0.4
+"""Trouble that still goes on at the end of the past is left out up to this share of it; where it lasted longer, it is how the series is now."""
 TINY = 1e-9
 WIDTH = 3
 """So many samples have to agree: one peak is none."""
@@ -53,8 +55,13 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
     columns = np.ascontiguousarray(values.T)
     first, core = _usual(columns, floor)
     away = np.abs(columns - first.level[:, None]) > EPISODE * core[:, None]
-    count = away.sum(axis=1)
-    troubled = np.flatnonzero((count > 0) & (count <= np.maximum(RARE * first.samples, ONE)))
+    rows = np.flatnonzero(away.any(axis=1))
+    if not len(rows):
+        return first
+    ongoing = _at_the_end(away[rows], columns[rows])
+    before, since = (away[rows] & ~ongoing).sum(axis=1), ongoing.sum(axis=1)
+    samples = first.samples[rows]
+    troubled = rows[(before <= np.maximum(RARE * samples, ONE)) & (since <= LONG * samples)]
     if not len(troubled):
         return first
     some = floor[troubled] if isinstance(floor, np.ndarray) else floor
@@ -65,6 +72,13 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
         part[troubled] = getattr(quiet, name)
         parts.append(part)
     return Reference(*parts)
+
+
+def _at_the_end(away: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return where in each row (S, T) trouble goes on to the last sample."""
+    still = np.logical_and.accumulate((away | np.isnan(columns))[:, ::-1], axis=1)[:, ::-1]
+    ongoing: np.ndarray = still & away
+    return ongoing
 
 
 def _usual(columns: np.ndarray, floor: np.ndarray | float) -> tuple[Reference, np.ndarray]:
