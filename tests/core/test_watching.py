@@ -188,3 +188,49 @@ def test_the_unit_of_measurement_does_not_matter_where_no_floor_is_known(
     plain = [float(sight.score[0]) for sight in looked(watch_over(Nature()), values)]
     scaled = [float(sight.score[0]) for sight in looked(watch_over(Nature()), values * scale)]
     assert np.allclose(plain, scaled, rtol=0.05, atol=0.05)
+
+
+def test_who_cries_wolf_again_and_again_is_heard_less() -> None:
+    watch = watch_over(Nature())
+    looked(watch, noise())
+    alarms = 0
+    for night in range(12):
+        looked(watch, noise(60, seed=night))
+        alarms += first(looked(watch, noise(3, level=80)), alarmed) is not None
+    assert 2 <= alarms <= 8
+    looked(watch, noise(20))
+    assert first(looked(watch, noise(3, level=1000)), alarmed) == 1, "but what is far worse than ever is heard"
+
+
+def daily(days: int, start: float, at_night: float = 90.0) -> list[tuple[float, float]]:
+    """Return times and values, with a backup from two to three at night."""
+    rng = np.random.default_rng(5)
+    moments = [start + 300.0 * number for number in range(days * 288)]
+    return [(at, (at_night if int(at % 86400) // 3600 == 2 else 50.0) + rng.normal()) for at in moments]
+
+
+def test_what_comes_every_night_is_no_trouble_once_that_is_known() -> None:
+    monday = 1_700_438_400.0
+    watch = watch_over(Nature())
+    alarms = [at for at, value in daily(5, start=monday) if watch.see(np.array([value]), at).level.any()]
+    days = {int((at - monday) // 86400) for at in alarms}
+    assert 0 in days
+    assert 4 not in days
+
+
+def test_the_same_at_another_hour_is_trouble() -> None:
+    monday = 1_700_438_400.0
+    watch = watch_over(Nature())
+    for at, value in daily(4, start=monday):
+        watch.see(np.array([value]), at)
+    noon = monday + 4 * 86400
+    hours = [noon + 300.0 * number for number in range(150)]
+    sights = [watch.see(np.array([90.0 if at >= noon + 12 * 3600 else 50.0]), at) for at in hours]
+    assert first(sights, alarmed) is not None
+
+
+def test_novelty_is_rare_and_comes_with_what_never_was() -> None:
+    watch = watch_over(Nature())
+    calm = [float(sight.novelty[0]) for sight in looked(watch, noise(4000, seed=3))]
+    assert sum(each > Tuning().novel for each in calm) <= 6
+    assert max(float(sight.novelty[0]) for sight in looked(watch, noise(30, level=90))) > Tuning().novel

@@ -1,9 +1,9 @@
-"""What the watch knows of each series: about thirty numbers, and nothing of the past but the last samples."""
+"""What the watch knows of each series: about forty numbers, and nothing of the past but the last samples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,12 @@ Flags = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int32]
 Bits = npt.NDArray[np.uint8]
 
+TYPES: Final = {"Floats": np.float32, "Flags": np.bool_, "Counts": np.int32, "Bits": np.uint8}
+
 
 @dataclass(slots=True)
 class State:
-    """Arrays whose last axis is the series; `last` (warm, S) are the last samples of each, going round."""
+    """Arrays whose last axis is the series; `last` (kept, S) are the last samples of each, going round."""
 
     last: Floats
     count: Counts
@@ -25,11 +27,15 @@ class State:
     level: Floats
     spread: Floats
     tail: Floats
-    """A normal spread by the median and by the 95th percentile of what series deviate."""
+    """A normal spread by the median and by the 98th percentile of what a series deviates."""
     rise: Floats
     fall: Floats
+    """What it deviated beyond the slack either way, summed up."""
     held: Counts
-    """For how many samples nothing was learned."""
+    """For how many samples it has been at another level."""
+    bar: Floats
+    peak: Floats
+    """Beyond what it is unusual, which is raised when it was so before; the highest score of this alarm."""
     hot: Bits
     mild: Bits
     filled: Bits
@@ -37,41 +43,29 @@ class State:
     alarm: Flags
     drifting: Flags
     full: Flags
+    centre: Floats
+    roam: Floats
+    """The mean over a long time, and how far from it the series is on average."""
+    lean: Floats
+    """The average score of the last samples."""
+    most_lean: Floats
+    most_outside: Floats
+    """The highest there was of it, and of what lay outside the range of its hour; slowly forgotten."""
+    rested: Counts
+    """For how many samples nothing was novel."""
 
     @classmethod
-    def empty(cls, size: int, warm: int) -> Self:
+    def empty(cls, size: int, kept: int) -> Self:
         """Return the state of so many series of which nothing is known."""
+        last = np.full((kept, size), np.nan, np.float32)
+        rest = fields(cls)[1:]
+        return cls(last, *(np.zeros(size, TYPES[str(field.type)]) for field in rest))
 
-        def zeros() -> Floats:
-            return np.zeros(size, np.float32)
-
-        def flags() -> Flags:
-            return np.zeros(size, np.bool_)
-
-        def bits() -> Bits:
-            return np.zeros(size, np.uint8)
-
-        def counts() -> Counts:
-            return np.zeros(size, np.int32)
-
-        last = np.full((warm, size), np.nan, np.float32)
-        return cls(
-            last,
-            counts(),
-            zeros(),
-            zeros(),
-            zeros(),
-            zeros(),
-            zeros(),
-            zeros(),
-            counts(),
-            bits(),
-            bits(),
-            bits(),
-            flags(),
-            flags(),
-            flags(),
-        )
+    @property
+    def bytes_each(self) -> int:
+        """How much memory a series takes."""
+        total = sum(int(getattr(self, field.name).nbytes) for field in fields(self))
+        return total // max(1, self.count.size)
 
     def part(self, rows: slice) -> Self:
         """Return the state of some series, as views: what is written there is written here."""

@@ -31,7 +31,21 @@ class Tuning:
     """A sample that deviates by less than this is no drift."""
     drift: float = 40.0
     """The sum of what deviates beyond the slack, from which on it is a drift."""
-    days: float = 2.0
-    """An hour of the day has to be seen on so many days, and a day of the week so often, before it is known."""
     headroom: float = 0.2
     """Less than this part of a limit left is saturation."""
+    habit: float = 1.2
+    """What was unusual before has to be so many times as unusual to be so again, up to what it was,"""
+    half_life: float = 3000.0
+    """until in so many samples half of that is forgotten; the same holds for records."""
+    long: float = 576.0
+    """How far a series roams is an average over so many samples."""
+    childhood: int = 288
+    """Before it has had so many samples, nothing that it does is novel."""
+    novel: float = 1.05
+    """So many times its record is novel."""
+    growth: float = 1.5
+    """A record grows by this factor a sample at most."""
+    rest: int = 150
+    """For so many samples after something novel nothing else is."""
+    most: float = 20.0
+    """What is further off than so many spreads counts as this far in averages."""
