@@ -20,6 +20,7 @@ from engine.promql.tree import (
     comparisons,
     experimental,
     longest_range,
+    own,
     selectors,
     unsupported,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "format_expression",
     "format_matchers",
     "longest_range",
+    "own",
     "parse",
     "selectors",
     "unsupported",

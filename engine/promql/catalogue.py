@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.promql import functions, histograms, over_time, presence, rates, relabelling, times
+from engine.promql import detectors, functions, histograms, over_time, presence, rates, relabelling, times
 from engine.promql.frame import Function
 
 FUNCTIONS: Mapping[str, Function] = {
+    **detectors.FUNCTIONS,
     **functions.FUNCTIONS,
     **histograms.FUNCTIONS,
     **over_time.FUNCTIONS,

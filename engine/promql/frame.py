@@ -229,7 +229,7 @@ class Frame:
 class Function:
     """A function of the language: what it takes, what it gives, how it is computed.
 
-    The last `optional` parameters may be left out; the last one may be repeated when `repeats`.
+    The last `optional` parameters may be left out; the last one may be repeated when `repeats`. What is our `own` no other evaluator knows.
     """
 
     takes: tuple[Type, ...]
@@ -239,3 +239,4 @@ class Function:
     repeats: bool = False
     experimental: bool = False
     unsupported: str | None = None
+    own: bool = False

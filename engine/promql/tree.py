@@ -177,6 +177,17 @@ def unsupported(expr: Expression) -> tuple[Remark, ...]:
     )
 
 
+def own(expr: Expression) -> tuple[Remark, ...]:
+    """Return the parts of `expr` that no server knows: functions that are evaluated here alone."""
+    return tuple(
+        Remark(
+            f"{node.function} is Mendbook's own: only its own evaluator knows it, no Prometheus server does", node.span
+        )
+        for node in walk(expr)
+        if isinstance(node, Call) and FUNCTIONS[node.function].own
+    )
+
+
 def experimental(expr: Expression) -> tuple[Remark, ...]:
     """Return the parts of `expr` that a stock Prometheus 3.5 refuses: experimental there, or newer than it."""
     remarks = []

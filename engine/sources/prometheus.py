@@ -22,6 +22,7 @@ from engine.promql import (
     Vector,
     format_expression,
     format_matchers,
+    own,
     parse,
     selectors,
 )
@@ -144,9 +145,14 @@ class PrometheusEvaluator:
 
         Each is asked at the epoch, where there are no samples: that costs the server no more than to read it.
         """
-        asks = {expr: Ask(expr, 0) for expr in exprs}
-        replies = self._api.ask(asks.values())
         found: dict[str, str] = {}
+        asks = {}
+        for expr in exprs:
+            if isinstance(known := needed(expr), Failure):
+                found[expr] = known.words
+            else:
+                asks[expr] = Ask(expr, 0)
+        replies = self._api.ask(asks.values())
         for expr, ask in asks.items():
             reply = replies[ask]
             if isinstance(reply, Failure):
@@ -199,9 +205,12 @@ class PrometheusEvaluator:
 def needed(expr: str) -> tuple[Selected, ...] | Failure:
     """Return the selectors that an expression cannot do without; or why there are none."""
     try:
-        found = selectors(parse(expr))
+        tree = parse(expr)
     except ParseError as wrong:
         return Failure(f"does not parse: {wrong}")
+    if foreign := own(tree):
+        return Failure(foreign[0].message)
+    found = selectors(tree)
     return tuple(dict.fromkeys(replace(each, span=NOWHERE) for each in found if each.needed))
 
 
