@@ -61,12 +61,13 @@ class Windows:
         rows, columns = np.nonzero(present)
         lengths = counts[rows, columns]
         values = np.zeros(counts.shape)
-        for begin, end in _portions(lengths):
-            part = self._gather(frame, rows[begin:end], columns[begin:end], lengths[begin:end])
+        for begin, end in portions(lengths):
+            part = self.gather(frame, rows[begin:end], columns[begin:end], lengths[begin:end])
             values[rows[begin:end], columns[begin:end]] = reduction(part)
         return Grid(self.series, values, present, self.unnamed).compact()
 
-    def _gather(self, frame: Frame, rows: Indexes, columns: Indexes, lengths: Indexes) -> Stretches:
+    def gather(self, frame: Frame, rows: Indexes, columns: Indexes, lengths: Indexes) -> Stretches:
+        """Return these windows, none of them empty, one behind the other."""
         begins = np.cumsum(lengths) - lengths
         low = self.low[rows, columns]
         whole = int(lengths.sum())
@@ -94,7 +95,7 @@ def reduced(tail: Tail, frame: Frame, reduction: Reduction, at_least: int) -> Gr
     if unsure is not None:
         rows = np.flatnonzero(enough & unsure)
         lengths = np.broadcast_to(tail.lengths, (track.size,))[rows]
-        for begin, end in _portions(lengths):
+        for begin, end in portions(lengths):
             part = tail.stretches(rows[begin:end], int(frame.times[0]))
             values[rows[begin:end]] = reduction.plain(part)
     series = track.series
@@ -104,7 +105,7 @@ def reduced(tail: Tail, frame: Frame, reduction: Reduction, at_least: int) -> Gr
     return Grid(series, values[:, np.newaxis], present, frame.unmarked(values.size))
 
 
-def _portions(lengths: Indexes) -> list[tuple[int, int]]:
+def portions(lengths: Indexes) -> list[tuple[int, int]]:
     """Cut windows of these lengths into portions that are not too large to copy."""
     filled = np.cumsum(lengths)
     cuts = [0]

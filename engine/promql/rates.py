@@ -121,11 +121,13 @@ def _plain_rate(part: Stretches) -> Values:
     return _plain_increase(part) / ((part.ends - part.starts) / 1000.0)
 
 
-def _change(edges: Edges) -> Values:
+def change_between(edges: Edges) -> Values:
+    """Return the change that is extrapolated to the windows' edges."""
     return edges.change * edges.stretched()
 
 
-def _rate(edges: Edges) -> Values:
+def rate_between(edges: Edges) -> Values:
+    """Return the same per second."""
     # in this order: Prometheus rounds in it, too
     return edges.change * (edges.stretched() / edges.seconds())
 
@@ -199,9 +201,9 @@ def _predict(frame: Frame, node: Call) -> Grid:
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "rate": _between_edges(_rate, _plain_rate, counter=True),
-    "increase": _between_edges(_change, _plain_increase, counter=True),
-    "delta": _between_edges(_change, _plain_delta, counter=False),
+    "rate": _between_edges(rate_between, _plain_rate, counter=True),
+    "increase": _between_edges(change_between, _plain_increase, counter=True),
+    "delta": _between_edges(change_between, _plain_delta, counter=False),
     "irate": _function(_instant_rate, _quick_rate),
     "idelta": _function(_instant_delta, _quick_delta),
     "deriv": _function(_slope, slope),

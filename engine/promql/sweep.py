@@ -25,9 +25,10 @@ from engine.promql.kept import KEPT
 from engine.promql.parser import parse
 from engine.promql.plan import Plan
 from engine.promql.reading import positions, without_stale
-from engine.promql.syntax import NOWHERE, Expression, RangeSelector, Selector, Subquery, walk
+from engine.promql.sliding import SLIDING, slide
+from engine.promql.syntax import NOWHERE, Call, Expression, RangeSelector, Selector, Subquery, walk
 from engine.promql.tree import Selected, selectors
-from engine.promql.values import Grid, Indexes, Mask
+from engine.promql.values import Grid, Indexes, Mask, Value
 
 SHORTEST: Final = 64
 LONGEST: Final = 4096
@@ -199,7 +200,7 @@ class Course:
         assert self._expression is not None  # noqa: S101  (a stretch of several instants is of what was parsed)
         times = self._instants.times(first, beyond)
         ends = int(times[0]), int(times[-1])
-        frame = Frame(Interpreter(), self._storage, times, self._lookback, *ends, self._instants.step, DEFAULT_STEP)
+        frame = Frame(Sliding(), self._storage, times, self._lookback, *ends, self._instants.step, DEFAULT_STEP)
         with np.errstate(all="ignore"):
             if isinstance(self._expression, RangeSelector | Subquery):
                 raise EvaluationError("a range vector says nothing about an instant", self._expression.span)
@@ -217,6 +218,18 @@ class Course:
 
     def _covering(self, times: Times) -> tuple[Covering, ...]:
         return tuple(Covering.of(each, self._storage, times, self._fresh, self._lookback) for each in self._needs)
+
+
+class Sliding(Interpreter):
+    """Evaluates windows that slide from instant to instant together."""
+
+    def value(self, node: Expression, frame: Frame) -> Value:
+        """Return the value of an expression that is no range vector, at every instant of `frame`."""
+        if isinstance(node, Call) and node.function in SLIDING and frame.times.size > 1:
+            over = node.arguments[0]
+            if not isinstance(over, RangeSelector) or over.selector.extension is None:
+                return slide(frame, frame.windows(over), node)
+        return super().value(node, frame)
 
 
 def steady(expression: Expression) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from promql_memory import Memory
 from promql_questions import over_ranges, questions
@@ -13,7 +13,7 @@ from promql_random import random_memory
 
 from engine.model.labels import Labels
 from engine.model.truth import Answer, Coverage, Query
-from engine.promql import STALE, answer, parse
+from engine.promql import STALE, ParseError, answer, parse
 from engine.promql.sweep import Instants, Sweep
 
 BEGIN = 1_700_000_000_000
@@ -51,6 +51,10 @@ def check(got: Answer, wanted: Answer, moment: int) -> None:
 @given(st.sampled_from(MEMORIES), st.one_of(questions(BEGIN), over_ranges(BEGIN)), st.integers(-4, 200))
 @settings(max_examples=100, deadline=None)
 def test_an_instant_of_a_sweep_says_what_it_says_alone(memory: Memory, text: str, first: int) -> None:
+    try:
+        parse(text)
+    except ParseError:
+        reject()
     instants = Instants(BEGIN + first * STEP, STEP, 9)
     sweep = Sweep(memory, instants, FRESH)
     for moment in instants.times(0, instants.count).tolist():
