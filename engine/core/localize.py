@@ -8,14 +8,18 @@ anomalous), with the order of resources in place of a learned graph.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from engine.core.detect import Answers
+from engine.core.rivals import ahead, same_thing, wider
 from engine.model.incident import Alert, AlertState, Fault, Incident, Suspect
+from engine.model.labels import Sample
 from engine.model.runbook import Catalog, Runbook
 from engine.model.standing import Standing
 from engine.model.target import Fleet, Target
+from engine.model.truth import Answer
 
 NODE = "node"
 
@@ -186,7 +190,9 @@ def conclude(
         key=lambda suspect: (-suspect.score, suspect.node, suspect.resource),
     )
     best = next(suspect for suspect in suspects if (suspect.node, suspect.resource) == (where.node, where.resource))
-    others = tuple(suspect for suspect in suspects if suspect is not best)
+    rivals = rivals_of(best, own, variants, answers, fleet.get(where.node))
+    rest = [suspect for suspect in suspects if suspect is not best]
+    others = tuple(sorted((*rest, *rivals), key=lambda suspect: (-suspect.score, suspect.node, suspect.resource)))
     symptoms = [
         alert.fingerprint for place, theirs in near.items() if explains(where, place, fleet) for alert in theirs
     ]
@@ -233,11 +239,40 @@ def culprit_of(runbook: Runbook, alert: Alert, answers: Answers, target: Target 
     if runbook.localize.culprit_expr is None:
         value = alert.labels.get(label)
         return value, f"culprit {value}: label {label} of the alert"
-    answer = answers.get(runbook.localize.culprit_expr)
-    if answer is None or target is None:
-        return None, ""
-    samples = [sample for sample in answer.about(target.instances) if sample.labels.get(label)]
+    samples = figures(answers.get(runbook.localize.culprit_expr), label, target)
     if not samples:
         return None, ""
     strongest = max(samples, key=lambda sample: sample.value)
     return strongest.labels[label], f"culprit {strongest.labels[label]}: {strongest.value:.6g} by its own figure"
+
+
+def rivals_of(
+    best: Suspect, own: Iterable[Alert], variants: Mapping[str, Runbook], answers: Answers, target: Target | None
+) -> tuple[Suspect, ...]:
+    """Return who else may be the culprit: the next one by the same figure, as suspect as it has a share of it."""
+    for runbook in (variants[alert.runbook] for alert in own):
+        label, expr = runbook.localize.culprit_label, runbook.localize.culprit_expr
+        if label is None or expr is None:
+            continue
+        known = (*figures(answers.get(expr), label, target), *figures(answers.get(wider(expr) or expr), label, target))
+        mine = [each for each in known if each.labels[label] == best.culprit]
+        first = max(mine, key=lambda sample: sample.value, default=None)
+        rivals = [each for each in known if each.labels[label] != best.culprit]
+        second = max(
+            (each for each in rivals if first is not None and not same_thing(each, first)),
+            key=lambda sample: sample.value,
+            default=None,
+        )
+        if first is None or second is None:
+            continue
+        name, share = second.labels[label], 1.0 - ahead(first.value, second.value)
+        evidence = (f"culprit {name}: {second.value:.6g} by its own figure",)
+        return (Suspect(best.node, best.resource, name, round(best.score * max(0.0, min(1.0, share)), 3), evidence),)
+    return ()
+
+
+def figures(answer: Answer | None, label: str, target: Target | None) -> list[Sample]:
+    """Return the samples at the target that name a culprit; those that are no number say nothing."""
+    if answer is None or target is None:
+        return []
+    return [each for each in answer.about(target.instances) if each.labels.get(label) and not math.isnan(each.value)]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from engine.core import lifecycle
 from engine.core.draft import Scene
 from engine.core.grace import side_effect, touches
+from engine.core.rivals import doubt
 from engine.model.decision import Change
 from engine.model.incident import Alert, Fault, Incident, IncidentState
 from engine.model.standing import Standing
@@ -50,13 +51,16 @@ def join(incident: Incident, fault: Fault, now: float) -> Change | None:
     """Let new evidence into a live incident.
 
     Its culprit is the one that was named first, which the figures spoke of when the fault began: only another runbook
-    that joins, with a figure of its own, may name another, and none while an attempt is under way.
+    that joins, with a figure of its own, may name another, and none while an attempt is under way. How far it is ahead of the next
+    one may change until then.
     """
     old = incident.fault
     again = old is not None and set(fault.runbooks) <= set(old.runbooks)
     frozen = incident.state is not IncidentState.OPEN or (again and incident.culprit is not None)
     culprit = incident.culprit if frozen or fault.suspect.culprit is None else fault.suspect.culprit
-    if old is not None and again and culprit == incident.culprit and set(fault.alerts) <= set(old.alerts):
+    same = again and culprit == incident.culprit and set(fault.alerts) <= set(old.alerts if old is not None else ())
+    surer = fault.suspect.culprit == culprit and bool(doubt(old, culprit)) != bool(doubt(fault, culprit))
+    if old is not None and same and not (surer and incident.state is IncidentState.OPEN):
         return None
     joined = replace(incident, fault=fault, culprit=culprit)
     changed = culprit != incident.culprit or old is None

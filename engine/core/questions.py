@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from engine.core.guards import DRAINED, PROBED, SCRAPED
+from engine.core.rivals import acts_on_culprit, wider
 from engine.model.incident import Alert, AlertState, Incident, IncidentState
 from engine.model.runbook import Catalog, Runbook
 from engine.model.standing import Standing
@@ -45,6 +46,9 @@ def needs_of(runbook: Runbook) -> Iterator[str]:
     """Yield what a runbook asks once it is a candidate."""
     if runbook.localize.culprit_expr is not None:
         yield runbook.localize.culprit_expr
+        second = wider(runbook.localize.culprit_expr)
+        if second is not None and any(acts_on_culprit(remedy) for remedy in runbook.remedies):
+            yield second
     for condition in runbook.guards.require:
         yield condition.expr
     if runbook.guards.min_healthy is not None:

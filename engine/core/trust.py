@@ -7,6 +7,7 @@ import math
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from engine.core.case import Case, allow, hold
+from engine.core.rivals import acts_on_culprit, doubt
 from engine.core.silences import covers
 from engine.core.windows import opens, permits
 from engine.model.decision import Verdict
@@ -58,6 +59,8 @@ def why_asked(case: Case) -> str:
         return f"the settings say approval: always for {said[Approval.ALWAYS]}"
     if case.remedy.destructive and Approval.DESTRUCTIVE in said:
         return f"{case.remedy.name!r} is destructive and needs approval"
+    if acts_on_culprit(case.remedy):
+        return doubt(case.incident.fault, case.incident.culprit)
     return ""
 
 
