@@ -20,6 +20,10 @@ from engine.core.rca.signals import SPLIT, Frame, Kind, Side, Topology
 MEANS = frozenset({"average", "mean", "avg"})
 FAILING = 0.001
 """A share of failing calls that is nothing special."""
+ALIKE = 0.5
+"""Two views of the same calls cost at least this share of one another."""
+ALIKE_LEAST = 1.0
+"""A cost that shifted by less is nobody's explanation."""
 PERCENT = 1.5
 """A share of calls above this is a percentage."""
 
@@ -138,8 +142,28 @@ def totals(frame: Frame, counters: Sequence[tuple[int, ...]]) -> np.ndarray:
 
 
 def unexplained(node: str, found: Mapping[str, Burden], topology: Topology) -> float:
-    """Return how much of a node's cost, when it was at its worst, none of its callees carried at that time (never below 0)."""
+    """Return how much of a node's cost, when it was at its worst, nobody else carried at that time (never below 0)."""
     own = found[node]
     below = [found[callee] for callee in topology.callees.get(node, ()) if callee in found and callee != node]
     carried = sum(cost for each in below if (cost := each.costs[own.worst]) > 0)
-    return max(0.0, own.cost - float(carried))
+    return max(0.0, own.cost - float(carried) - mirrored(own, found, topology))
+
+
+def mirrored(own: Burden, found: Mapping[str, Burden], topology: Topology) -> float:
+    """Return how much of a node's cost may be another node's, seen from afar.
+
+    Of a node that calls nobody there may be no more than its callers' view: an address, a balancer. Where such a caller calls another node
+    as well, one that is known to call others, and that one costs about as much at the same time, they are the same calls, seen twice.
+    """
+    if own.cost <= 0 or topology.callees.get(own.node):
+        return 0.0
+    least, most = ALIKE * own.cost, 0.0
+    for caller in topology.callers.get(own.node, ()):
+        for name in topology.callees[caller]:
+            other = found.get(name)
+            if other is None or other.shift < ALIKE_LEAST or not topology.callees.get(name):
+                continue
+            cost = float(other.costs[own.worst])
+            if cost >= max(least, most) and own.node not in topology.below(name):
+                most = cost
+    return most
