@@ -16,6 +16,7 @@ from engine.controller import Collector, Controller, Paced, Tick
 if TYPE_CHECKING:
     from engine.app.declarations import Declarations
     from engine.app.health_watch import Company
+    from engine.app.learning import Learner
     from engine.executor.local import LocalExecutor
     from engine.ports import Evaluator, Records, Source
     from engine.records.desk import Desk
@@ -273,6 +274,21 @@ class App:
         except (OSError, ValueError) as error:
             raise AppError(str(error)) from error
 
+    def learner(self, store: SampleStore) -> Learner:
+        """Return what learns beside the loop, from these samples or the server that evaluates."""
+        from engine.app.learning import Learner
+        from engine.samples.evaluator import EmbeddedEvaluator
+
+        fresh = FRESH_INTERVALS * self.settings.interval
+        return Learner(
+            self.server or EmbeddedEvaluator(store, fresh=fresh, windows=False),
+            self.clock,
+            lambda: self.inventory.fleet,
+            self.settings.coverage,
+            pace=self.settings.forecast_every,
+            forecasts=self.settings.forecast,
+        )
+
     def watch(
         self, stop: threading.Event, seen: Callable[[Tick], None] | None = None, listen: str | None = None
     ) -> None:
@@ -286,6 +302,8 @@ class App:
         store = self.samples
         company = self.company(listen)
         company.health.more.append(of_starts(self.settings.executions))
+        learner = self.learner(store)
+        company.health.more.append(learner.figures)
         collector = self.collector(store, company.health)
         controller = self.controller(store)
         housekeeper = Housekeeper(self.record, Keep(self.settings.keep_events, self.settings.keep_alerts), self.clock)
@@ -300,6 +318,7 @@ class App:
             self.settings.executions, self.history, self.settings.keep_output, self.settings.most_output
         )
         rotation.start()
+        learner.start()
 
         def ticked(tick: Tick) -> None:
             company.ticked(tick)
@@ -309,6 +328,7 @@ class App:
         try:
             controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
+            learner.stop()
             rotation.stop()
             housekeeper.stop()
             company.stop()
