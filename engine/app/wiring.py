@@ -14,9 +14,9 @@ from engine.config.settings import Settings, find_settings, load_settings
 from engine.controller import Collector, Controller, Paced, Tick
 
 if TYPE_CHECKING:
+    from engine.app.anomalies import Anomalies
     from engine.app.declarations import Declarations
     from engine.app.health_watch import Company
-    from engine.app.learning import Learner
     from engine.executor.local import LocalExecutor
     from engine.ports import Evaluator, Records, Source
     from engine.records.desk import Desk
@@ -263,6 +263,17 @@ class App:
         sources = (*watched.paced(), *(Paced(source, self.settings.interval) for source in more))
         return Collector(sources, store, self.clock)
 
+    def anomalies(self, store: SampleStore) -> Anomalies | None:
+        """Return the default watch over these samples; None where it is off, or where a server has the samples that count."""
+        if not self.settings.anomalies or self.settings.evaluator is not None:
+            return None
+        from engine.app.anomalies import Anomalies
+
+        kept = self.settings
+        watch = Anomalies(store, kept.state / "usual.npz", interval=kept.interval, most=kept.most_anomalies)
+        self._closing.append(watch.save)
+        return watch
+
     def company(self, listen: str | None = None) -> Company:
         """Return what accompanies the loop; `listen` is where its page is, when not where the settings say. Raises AppError."""
         from engine.app.endpoints import own_instance
@@ -273,21 +284,6 @@ class App:
             return Company(self.settings, self.clock, Past(self.record), own_instance(self.inventory), listen)
         except (OSError, ValueError) as error:
             raise AppError(str(error)) from error
-
-    def learner(self, store: SampleStore) -> Learner:
-        """Return what learns beside the loop, from these samples or the server that evaluates."""
-        from engine.app.learning import Learner
-        from engine.samples.evaluator import EmbeddedEvaluator
-
-        fresh = FRESH_INTERVALS * self.settings.interval
-        return Learner(
-            self.server or EmbeddedEvaluator(store, fresh=fresh, windows=False),
-            self.clock,
-            lambda: self.inventory.fleet,
-            self.settings.coverage,
-            pace=self.settings.forecast_every,
-            forecasts=self.settings.forecast,
-        )
 
     def watch(
         self, stop: threading.Event, seen: Callable[[Tick], None] | None = None, listen: str | None = None
@@ -302,9 +298,10 @@ class App:
         store = self.samples
         company = self.company(listen)
         company.health.more.append(of_starts(self.settings.executions))
-        learner = self.learner(store)
-        company.health.more.append(learner.figures)
-        collector = self.collector(store, company.health)
+        anomalies = self.anomalies(store)
+        if anomalies is not None:
+            company.health.more.append(anomalies.figures)
+        collector = self.collector(store, company.health, *([] if anomalies is None else [anomalies]))
         controller = self.controller(store)
         housekeeper = Housekeeper(self.record, Keep(self.settings.keep_events, self.settings.keep_alerts), self.clock)
         collector.once(patience=self.settings.interval)  # what was firing is not unknown for want of a first look
@@ -318,7 +315,6 @@ class App:
             self.settings.executions, self.history, self.settings.keep_output, self.settings.most_output
         )
         rotation.start()
-        learner.start()
 
         def ticked(tick: Tick) -> None:
             company.ticked(tick)
@@ -328,7 +324,6 @@ class App:
         try:
             controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
-            learner.stop()
             rotation.stop()
             housekeeper.stop()
             company.stop()

@@ -115,6 +115,10 @@ class Settings:
     retention: float = 15 * 86_400.0
     samples_bytes: int = 2 << 30
     """So much disk do samples take at most: then the oldest go before `retention` has passed."""
+    anomalies: bool = True
+    """Whether every series that is collected here is watched by its own past."""
+    most_anomalies: int = 1000
+    """Of so many alarms at once it is told at most."""
     database: str | None = field(default=None, repr=False)
     """The database of the record, with user and password where it has any; None: a file."""
     keep_events: float = 30 * 86_400.0
@@ -141,9 +145,6 @@ class Settings:
     """For how long the folders of executions are kept."""
     most_output: int = 1 << 30
     """How many bytes they may take up together."""
-    forecast: bool = True
-    """Whether is forecast what will run out."""
-    forecast_every: float = 300.0
     document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
 
     @property

@@ -110,6 +110,8 @@ class _Reading:
             state=self.root / Path(content.state).expanduser(),
             retention=content.retention,
             samples_bytes=content.samples.max_bytes,
+            anomalies=content.anomalies.enabled,
+            most_anomalies=content.anomalies.most,
             database=os.environ.get(DATABASE_VARIABLE) or content.record.url,
             keep_events=content.record.keep_events,
             keep_alerts=content.record.keep_alerts,
@@ -149,8 +151,6 @@ class _Reading:
             warm=content.executor.warm,
             keep_output=content.executor.keep,
             most_output=content.executor.max_bytes,
-            forecast=content.forecast.enabled,
-            forecast_every=content.forecast.every,
             document=self.document,
         )
 

@@ -220,6 +220,13 @@ class SamplesSection(Section):
     )
 
 
+class AnomaliesSection(Section):
+    """The default watch: every series collected here by its own past; alarms become series `mendbook_anomaly_score`."""
+
+    enabled: Flag = Field(True, description="Watch every series; costs about 1 KiB of memory a series, and 5 ms of 100,000.")
+    most: Count = Field(1000, description="So many alarms are told of at most, the most unusual first.")
+
+
 class LimitsSection(Section):
     """What holds for the whole engine."""
 
@@ -330,13 +337,6 @@ class ExecutorSection(Section):
     max_bytes: Size = Field(1 << 30, description="How much of it is kept at most; the oldest goes first.")
 
 
-class ForecastSection(Section):
-    """Forecasts of what will run out, as series `mendbook_forecast_…`."""
-
-    enabled: Flag = Field(True, description="Forecast disks, inodes, memory, connections and certificates.")
-    every: Time = Field(300.0, description="How often; it is looked as often which hosts have data.")
-
-
 Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
 Notify = Annotated[NotifySection, BeforeValidator(_urls), OrText()]
 Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
@@ -355,6 +355,7 @@ class SettingsFile(Section):
     interval: Time = Field(15.0, description="How often is collected and judged.")
     retention: Time = Field(15 * 86_400.0, description="For how long samples are kept.")
     samples: SamplesSection = Field(SamplesSection.model_construct(), description="The samples: how many are kept.")
+    anomalies: AnomaliesSection = Field(AnomaliesSection.model_construct(), description="What is unusual by itself.")
     record: RecordSection = Field(RecordSection.model_construct(), description="The record: where, and how long.")
     environment: AnyText = Field("", description="A name that stands in the record, such as production.")
     evaluator: EvaluatorSection | None = Field(None, description="A server that evaluates all expressions.")
@@ -370,5 +371,4 @@ class SettingsFile(Section):
     heartbeat: Heartbeat | None = Field(None, description="An address that is called while the engine is well.")
     notify: Notify | None = Field(None, description="Whom to tell when a human is wanted.")
     executor: ExecutorSection = Field(ExecutorSection.model_construct(), description="How playbooks are run.")
-    forecast: ForecastSection = Field(ForecastSection.model_construct(), description="What will run out, as series.")
     listen: Listen | None = Field(None, description="host:port of the engine's own /metrics and /-/healthy.")

@@ -197,6 +197,10 @@ class Natures:
         """Return the natures of some series."""
         return Natures(self.up[rows], self.down[rows], self.floor[rows], self.limit[rows], self.relative[rows])
 
+    def picked(self, rows: npt.NDArray[np.intp]) -> Natures:
+        """Return the natures of the series in these rows alone."""
+        return Natures(self.up[rows], self.down[rows], self.floor[rows], self.limit[rows], self.relative[rows])
+
     def joined(self, more: Natures) -> Natures:
         """Return the natures of these series and others behind them."""
         return Natures(

@@ -6,11 +6,13 @@ and a smaller part of the way back on each narrower day. Hours are those of UTC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.core.watching.state import Flags, Floats
 
@@ -18,6 +20,8 @@ HOURS: Final = 24
 WIDTH: Final = 3600
 SATURDAY: Final = 5
 SEEN_AT_MOST: Final = 250
+LASTING: Final = ("_low", "_high", "_seen")
+ARRAYS: Final = (*LASTING, "_fresh_low", "_fresh_high", "low", "high", "known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,25 @@ class Seasons:
         """Return this hour of some series."""
         return Season(self.low[rows], self.high[rows], self.known[rows], self._fresh_low[rows], self._fresh_high[rows])
 
+    def keep_only(self, rows: npt.NDArray[np.intp]) -> None:
+        """Forget all series but those in these rows."""
+        for name in ARRAYS:
+            setattr(self, name, np.ascontiguousarray(getattr(self, name)[..., rows]))
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return what is known of hours that are over, to be given to `restore` after a restart; an hour that goes on begins anew."""
+        return {name: getattr(self, name) for name in LASTING}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Take up what `arrays` returned, of as many series."""
+        for name in LASTING:
+            own = getattr(self, name)
+            own[...] = arrays[name]
+
     def add(self, count: int) -> None:
         """Know so many series more, behind those there are."""
         more = Seasons(count)
-        for name in ("_low", "_high", "_seen", "_fresh_low", "_fresh_high", "low", "high", "known"):
+        for name in ARRAYS:
             setattr(self, name, np.concatenate([getattr(self, name), getattr(more, name)], axis=-1))
 
     def _merge(self, slot: int) -> None:

@@ -88,3 +88,9 @@ class Watch:
         self.state = self.state.joined(State.empty(natures.size, self.tuning.kept))
         if self.seasons is not None:
             self.seasons.add(natures.size)
+
+    def keep_only(self, rows: npt.NDArray[np.intp]) -> None:
+        """Forget all series but those in these rows."""
+        self.natures, self.state = self.natures.picked(rows), self.state.picked(rows)
+        if self.seasons is not None:
+            self.seasons.keep_only(rows)
