@@ -41,6 +41,12 @@ HELP = {
     "mendbook_anomalies_told": "Its alarms that are on.",
     "mendbook_anomalies_duration_seconds": "How long its last look took.",
     "mendbook_warm_starts_total": "Runs of ansible-playbook that were forked from what had imported it.",
+    "mendbook_forecast_used_up_in_seconds": "In how many seconds nothing will be left, by its trend; +Inf for never.",
+    "mendbook_forecast_used_up_in_low_seconds": "The same at the soonest, nine times in ten.",
+    "mendbook_forecast_used_up_in_high_seconds": "The same at the latest, nine times in ten.",
+    "mendbook_forecast_error_ratio": "By how much that trend was wrong before: 0 never, 1 as much as there was to foretell.",
+    "mendbook_forecasts": "Series that are forecast, by whether it is told, was wrong before, has a short history, or is left out.",
+    "mendbook_forecast_duration_seconds": "How long it took to forecast them all.",
     "mendbook_cold_starts_total": "Runs of ansible-playbook that started as a program, by why.",
 }
 

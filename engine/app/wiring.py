@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.app.anomalies import Anomalies
     from engine.app.declarations import Declarations
     from engine.app.health_watch import Company
+    from engine.app.learning import Learner
     from engine.executor.local import LocalExecutor
     from engine.ports import Evaluator, Records, Source
     from engine.records.desk import Desk
@@ -285,6 +286,21 @@ class App:
         except (OSError, ValueError) as error:
             raise AppError(str(error)) from error
 
+    def learner(self, store: SampleStore) -> Learner:
+        """Return what learns beside the loop, from these samples or the server that evaluates."""
+        from engine.app.learning import Learner
+        from engine.samples.evaluator import EmbeddedEvaluator
+
+        fresh = FRESH_INTERVALS * self.settings.interval
+        return Learner(
+            self.server or EmbeddedEvaluator(store, fresh=fresh, windows=False),
+            self.clock,
+            lambda: self.inventory.fleet,
+            self.settings.coverage,
+            pace=self.settings.forecast_every,
+            forecasts=self.settings.forecast,
+        )
+
     def watch(
         self, stop: threading.Event, seen: Callable[[Tick], None] | None = None, listen: str | None = None
     ) -> None:
@@ -298,6 +314,8 @@ class App:
         store = self.samples
         company = self.company(listen)
         company.health.more.append(of_starts(self.settings.executions))
+        learner = self.learner(store)
+        company.health.more.append(learner.figures)
         anomalies = self.anomalies(store)
         if anomalies is not None:
             company.health.more.append(anomalies.figures)
@@ -315,6 +333,7 @@ class App:
             self.settings.executions, self.history, self.settings.keep_output, self.settings.most_output
         )
         rotation.start()
+        learner.start()
 
         def ticked(tick: Tick) -> None:
             company.ticked(tick)
@@ -324,6 +343,7 @@ class App:
         try:
             controller.watch(self.settings.interval, ticked, stop, company.failed)
         finally:
+            learner.stop()
             rotation.stop()
             housekeeper.stop()
             company.stop()

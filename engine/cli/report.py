@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.output import FORMATS, Column, clean, emit, note, plain, show
+from engine.cli.output import FORMATS, Column, clean, emit, note, show
 from engine.cli.project import expected, hosts, opened, runbooks
 from engine.cli.times import SPAN_TYPE
 from engine.cli.words import hanging, line
@@ -66,7 +66,7 @@ def command(since: float, html: Path | None, folder: Path | None, output: str) -
 
             click.echo(clean(markdown(found)), nl=False)
         elif output != "table":
-            emit({"simulated": False, **plain(found)}, output)
+            emit(found, output)
         else:
             tell(found)
         with expected():

@@ -145,6 +145,9 @@ class Settings:
     """For how long the folders of executions are kept."""
     most_output: int = 1 << 30
     """How many bytes they may take up together."""
+    forecast: bool = True
+    """Whether is forecast what will run out."""
+    forecast_every: float = 300.0
     document: Document = field(default_factory=lambda: Document(FILE_NAME), repr=False, compare=False)
 
     @property

@@ -151,6 +151,8 @@ class _Reading:
             warm=content.executor.warm,
             keep_output=content.executor.keep,
             most_output=content.executor.max_bytes,
+            forecast=content.forecast.enabled,
+            forecast_every=content.forecast.every,
             document=self.document,
         )
 

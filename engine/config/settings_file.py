@@ -337,6 +337,13 @@ class ExecutorSection(Section):
     max_bytes: Size = Field(1 << 30, description="How much of it is kept at most; the oldest goes first.")
 
 
+class ForecastSection(Section):
+    """Forecasts of what will run out, as series `mendbook_forecast_…`."""
+
+    enabled: Flag = Field(True, description="Forecast disks, inodes, memory, connections and certificates.")
+    every: Time = Field(300.0, description="How often; it is looked as often which hosts have data.")
+
+
 Heartbeat = Annotated[HeartbeatSection, BeforeValidator(_url), OrText()]
 Notify = Annotated[NotifySection, BeforeValidator(_urls), OrText()]
 Modes = Annotated[ModesSection, BeforeValidator(_for_all), OrText()]
@@ -371,4 +378,5 @@ class SettingsFile(Section):
     heartbeat: Heartbeat | None = Field(None, description="An address that is called while the engine is well.")
     notify: Notify | None = Field(None, description="Whom to tell when a human is wanted.")
     executor: ExecutorSection = Field(ExecutorSection.model_construct(), description="How playbooks are run.")
+    forecast: ForecastSection = Field(ForecastSection.model_construct(), description="What will run out, as series.")
     listen: Listen | None = Field(None, description="host:port of the engine's own /metrics and /-/healthy.")
