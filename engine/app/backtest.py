@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -21,12 +21,15 @@ from engine.config.runbooks import load_runbooks, runbook_files
 from engine.config.settings import Settings
 from engine.controller import Declared, Tick
 from engine.core.backtest import Backtest, Watcher, compare
+from engine.core.questions import needs_of, triggers
 from engine.model.incident import Incident
 from engine.model.runbook import Approval, Catalog, Mode, Runbook, Scalar
 from engine.model.standing import Pause, Silence, Standing
 from engine.model.truth import Answer, Query
+from engine.promql import ParseError, parse, selectors
 from engine.promql.block import Storage
-from engine.promql.sweep import Instants, Sweep, Told
+from engine.promql.evaluate import LOOKBACK
+from engine.promql.sweep import LONGEST, Instants, Sweep, Told
 
 if TYPE_CHECKING:
     from engine.app.wiring import App
@@ -254,7 +257,7 @@ def backtest(
     catalog = replace(catalog, limits=replace(catalog.limits, interval=interval))
     since, until = span_of(past, asked, interval, live=live, now=app.clock.now())
     instants = Instants(round(since * 1000), round(interval * 1000), round((until - since) / interval) + 1)
-    sweep = Sweep(past, instants, round(max(app.freshness, 3 * interval) * 1000))
+    sweep = Sweep(reeled(past, catalog, instants), instants, round(max(app.freshness, 3 * interval) * 1000))
     fleet = declarations.inventory.fleet
     watcher = Watcher(name, catalog, fleet)
     for runbook in watcher.own:
@@ -283,6 +286,35 @@ def backtest(
         blind=blind,
         assumed=tuple(assumptions(asked, takes, app, live=live)),
     )
+
+
+def reeled(past: Past, catalog: Catalog, instants: Instants) -> Storage:
+    """Return what reads a store once for all expressions of a catalogue; what is in memory already needs nothing."""
+    from engine.samples.reel import Reel
+    from engine.samples.store import SampleStore
+
+    oldest, newest = past.oldest(), past.newest()
+    if not isinstance(past, SampleStore) or oldest is None or newest is None:
+        return past
+    rate = past.stats().samples / max(newest - oldest, 1.0)
+    reel = Reel(past, rate=rate, behind=2 * LONGEST * instants.step)
+    for expr in expressions(catalog):
+        try:
+            found = selectors(parse(expr))
+        except ParseError:  # its answers say so
+            continue
+        for each in found:
+            reel.want(each.matchers, each.reach + max(each.offset, 0) + LOOKBACK)
+    return reel
+
+
+def expressions(catalog: Catalog) -> Iterator[str]:
+    """Yield what a replay may ask."""
+    for query in triggers(catalog):
+        yield query.expr
+    for runbook in catalog.runbooks:
+        yield runbook.verify.expr
+        yield from needs_of(runbook)
 
 
 def noting(watcher: Watcher, runbook: Runbook, instants: Instants, progress: Progress) -> Told:

@@ -77,7 +77,7 @@ def _dropped(labels: Labels, names: tuple[str, ...]) -> Labels:
     return drop_labels(labels, names)
 
 
-def _groups(node: Aggregation, series: tuple[Labels, ...]) -> tuple[tuple[Labels, ...], Indexes]:
+def groups_of(node: Aggregation, series: tuple[Labels, ...]) -> tuple[tuple[Labels, ...], Indexes]:
     """Return the groups in the order of first appearance, and the group of each series."""
     if not node.without and not node.grouping:
         return (Labels(),), np.zeros(len(series), dtype=np.int64)
@@ -96,7 +96,7 @@ def _reduced(
     instants = grid.values.shape[1]
     if not grid.series:
         return empty_grid(instants)
-    labels, groups = _groups(node, grid.series)
+    labels, groups = groups_of(node, grid.series)
     order = np.argsort(groups, kind="stable")
     # by instant, then by group, then in the order of the series: the samples of a group stand side by side
     columns, places = np.nonzero(grid.present[order].T)
@@ -135,7 +135,7 @@ def _some_of_each(node: Aggregation, frame: Frame) -> Grid:
     wanted = _whole_numbers(node, frame)
     if not grid.series or (wanted < 1).all():
         return empty_grid(wanted.size)
-    _, groups = _groups(node, grid.series)
+    _, groups = groups_of(node, grid.series)
     columns, rows = np.nonzero(grid.present.T)
     values = grid.values[rows, columns]
     missing = np.isnan(values)

@@ -44,9 +44,12 @@ class Cells:
     @classmethod
     def of(cls, frame: Frame, windows: Windows, present: Mask) -> Cells:
         """Return the windows that are `present`."""
-        rows, columns = np.nonzero(present)
-        low = windows.low[rows, columns]
-        return cls(frame, windows, rows, columns, low, windows.high[rows, columns] - low)
+        if present.all():
+            where: tuple[Indexes, ...] = tuple(each.reshape(-1) for each in np.indices(present.shape))
+        else:
+            where = np.nonzero(present)
+        low = windows.low[present]
+        return cls(frame, windows, where[0], where[1], low, windows.high[present] - low)
 
     def at(self, places: Indexes) -> Values:
         """Return the values at these places."""
@@ -65,9 +68,13 @@ class Cells:
 
     def folded(self, kind: Kind, samples: State) -> State:
         """Return what the samples in each window add up to; `samples` are one by one."""
-        if isinstance(kind, Steps):  # what happens from each sample to the next
-            return folded(kind, samples, self.low + 1, self.lengths - 1)
         return folded(kind, samples, self.low, self.lengths)
+
+    def counted(self, happens: Mask) -> Indexes:
+        """Return how often it happens from one sample of each window to the next."""
+        so_far = np.cumsum(happens)
+        times: Indexes = so_far[self.last] - so_far[self.low]
+        return times
 
     def wild(self) -> Mask | None:
         """Return which windows are of series with samples that cannot be summed with others; None for none."""
@@ -90,27 +97,30 @@ class Cells:
 
 def folded(kind: Kind, samples: State, low: Indexes, lengths: Indexes) -> State:
     """Return what `lengths` samples from place `low` on add up to, for each window."""
-    result = kind.nothing(low.size)
-    done = np.zeros(low.size, np.int64)
-    top, size = int(lengths.max(initial=0)), 1
-    table = samples
+    different = np.unique(lengths)
+    groups = [np.flatnonzero(lengths == each) for each in different] if different.size > 1 else [np.arange(low.size)]
+    places = [low[group] for group in groups]
+    results = [kind.nothing(each.size) for each in places]
+    done = [0] * len(groups)
+    top, size, table = int(different[-1]) if different.size else 0, 1, samples
     while size <= top:
-        here = np.flatnonzero(lengths & size)
-        if here.size:
-            places = low[here] + done[here]
-            part = tuple(column[places] for column in table)
-            if here.size == low.size:
-                result = kind.join(result, part, (done, np.array([size])))
-            else:
-                before = tuple(column[here] for column in result)
-                for column, joined in zip(result, kind.join(before, part, (done[here], np.array([size]))), strict=True):
-                    column[here] = joined
-            done[here] += size
+        for number, length in enumerate(different.tolist()):
+            if length & size:
+                part = tuple(column[places[number] + done[number]] for column in table)
+                counts = np.array([done[number]]), np.array([size])
+                results[number] = kind.join(results[number], part, counts) if done[number] else part
+                done[number] += size
         if 2 * size <= top:
             first, second = tuple(each[:-size] for each in table), tuple(each[size:] for each in table)
             table = kind.join(first, second, (np.array([size]), np.array([size])))
         size *= 2
-    return result
+    if len(groups) == 1:
+        return results[0]
+    whole = kind.nothing(low.size)
+    for group, result in zip(groups, results, strict=True):
+        for column, own in zip(whole, result, strict=True):
+            column[group] = own
+    return whole
 
 
 def _total(cells: Cells) -> tuple[Values, Values]:
@@ -158,13 +168,12 @@ def _plain_deviation(part: Stretches) -> Values:
 
 def _changes(cells: Cells) -> Sure:
     before, after = _neighbours(cells.windows.values)
-    different = (before != after) & ~(np.isnan(before) & np.isnan(after))
-    return cells.folded(STEPS, (different.astype(np.float64),))[0], None
+    return cells.counted((before != after) & ~(np.isnan(before) & np.isnan(after))).astype(np.float64), None
 
 
 def _resets(cells: Cells) -> Sure:
     before, after = _neighbours(cells.windows.values)
-    return cells.folded(STEPS, ((after < before).astype(np.float64),))[0], None
+    return cells.counted(after < before).astype(np.float64), None
 
 
 def _neighbours(values: Values) -> tuple[Values, Values]:
@@ -200,9 +209,11 @@ def _edges(cells: Cells, *, counter: bool) -> Edges:
     change = cells.at(last) - cells.at(cells.low)
     if counter:
         before, after = _neighbours(values)
-        fallen = np.where(after < before, before, 0.0)
-        if fallen.any():
-            change = change + cells.folded(STEPS, (fallen,))[0]
+        falls = after < before
+        some = np.flatnonzero(cells.counted(falls))
+        if some.size:
+            lost = folded(STEPS, (np.where(falls, before, 0.0),), cells.low[some] + 1, cells.lengths[some] - 1)
+            change[some] += lost[0]
     first_times, last_times = cells.times_at(cells.low), cells.times_at(last)
     starts, ends = cells.windows.starts[cells.columns], cells.windows.ends[cells.columns]
     return Edges(cells.at(cells.low), change, first_times, last_times, starts, ends, cells.lengths, counter)

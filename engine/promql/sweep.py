@@ -14,24 +14,40 @@ from typing import Final
 
 import numpy as np
 
-from engine.model.labels import Labels, Sample
+from engine.model.labels import METRIC_NAME, Labels, Sample
 from engine.model.truth import Answer, Coverage, Query
-from engine.promql.block import Block, Matcher, Storage, Times, Values, is_stale
+from engine.promql.block import Block, Matcher, MatchOperator, Storage, Times, Values, is_stale
 from engine.promql.coverage import ENOUGH, Instances
 from engine.promql.errors import EvaluationError, ParseError
 from engine.promql.evaluate import DEFAULT_STEP, LOOKBACK, Interpreter
 from engine.promql.frame import Frame
 from engine.promql.kept import KEPT
+from engine.promql.operators import binary
 from engine.promql.parser import parse
 from engine.promql.plan import Plan
 from engine.promql.reading import positions, without_stale
+from engine.promql.sets import combine
 from engine.promql.sliding import SLIDING, slide
-from engine.promql.syntax import NOWHERE, Call, Expression, RangeSelector, Selector, Subquery, walk
+from engine.promql.stacked import STACKED, stack
+from engine.promql.syntax import (
+    NOWHERE,
+    Aggregation,
+    Binary,
+    Call,
+    Expression,
+    Matching,
+    NumberLiteral,
+    RangeSelector,
+    Selector,
+    StringLiteral,
+    Subquery,
+    walk,
+)
 from engine.promql.tree import Selected, selectors
-from engine.promql.values import Grid, Indexes, Mask, Value
+from engine.promql.values import Grid, Indexes, Mask, Value, empty_grid
 
 SHORTEST: Final = 64
-LONGEST: Final = 4096
+LONGEST: Final = 2048
 """Instants in the first stretch, and in one of a long walk."""
 CELLS: Final = 2_000_000
 """Series times instants that a stretch may have."""
@@ -81,10 +97,14 @@ class Sweep:
 
     def next_said(self, queries: Sequence[Query], number: int) -> int | None:
         """Return the first instant from `number` on at which any of the expressions has a result; None for never."""
-        bound = self.instants.count
-        for query in queries:
-            bound = self._course(query).next_said(number, bound)
-        return bound if bound < self.instants.count else None
+        while number < self.instants.count:  # side by side, so that all read the same stretch of time
+            edge = bound = edge_behind(number, self.instants.count)
+            for query in queries:
+                bound = self._course(query).next_said(number, bound)
+            if bound < edge:
+                return bound
+            number = edge
+        return None
 
     def account(self, query: Query, told: Told) -> None:
         """Have `told` be told, as the walk goes on, which data an expression has when."""
@@ -96,6 +116,11 @@ class Sweep:
             course = Course(query, self._storage, self.instants, self._fresh, self._lookback)
             self._courses[query] = course
         return course
+
+
+def edge_behind(number: int, count: int) -> int:
+    """Return where a stretch from an instant on ends at the latest: where all others do."""
+    return min((number // LONGEST + 1) * LONGEST, count)
 
 
 class Recalling:
@@ -136,7 +161,7 @@ class Course:
         self._error = ""
         self._expression: Expression | None = None
         self._needs: tuple[Selected, ...] = ()
-        self._most = LONGEST
+        self._most, self._width = LONGEST, SHORTEST
         self._stretch: Stretch | None = None
         self._accounted = 0
         try:
@@ -170,9 +195,9 @@ class Course:
         if last is not None and last.first <= number < last.beyond:
             return last
         follows = last is not None and number == last.beyond
-        width = 2 * (last.beyond - last.first) if last is not None and follows else SHORTEST
-        width = max(1, min(width, self._most, self._room(), self._instants.count - number))
-        stretch = self._made(number, width)
+        self._width = min(2 * self._width, LONGEST) if follows else SHORTEST
+        edge = edge_behind(number, self._instants.count)
+        stretch = self._made(number, max(1, min(self._width, self._most, self._room(), edge - number)))
         self._stretch = stretch
         if self.told and stretch.beyond > self._accounted:
             for first, beyond, answer in stretch.accounts(max(self._accounted, stretch.first)):
@@ -221,15 +246,88 @@ class Course:
 
 
 class Sliding(Interpreter):
-    """Evaluates windows that slide from instant to instant together."""
+    """Evaluates windows that slide from instant to instant together, and what stands twice in an expression once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Expression, int], tuple[Times, Value]] = {}
 
     def value(self, node: Expression, frame: Frame) -> Value:
         """Return the value of an expression that is no range vector, at every instant of `frame`."""
+        if isinstance(node, NumberLiteral | StringLiteral):
+            return super().value(node, frame)
+        key = node, id(frame.times)
+        known = self._known.get(key)
+        if known is None:  # the times are kept with the value, so that no others come to be known by their number
+            known = self._known[key] = frame.times, self._fresh(node, frame)
+        return known[1]
+
+    def _fresh(self, node: Expression, frame: Frame) -> Value:
+        if isinstance(node, Aggregation) and node.operator in STACKED:
+            stacked = stack(node, frame.vector(node.expression))
+            if stacked is not None:
+                return stacked
+        if isinstance(node, Binary) and node.operator in ("and", "unless"):
+            return meeting(node, frame)
         if isinstance(node, Call) and node.function in SLIDING and frame.times.size > 1:
             over = node.arguments[0]
             if not isinstance(over, RangeSelector) or over.selector.extension is None:
                 return slide(frame, frame.windows(over), node)
         return super().value(node, frame)
+
+
+def meeting(node: Binary, frame: Frame) -> Value:
+    """Return what `and` or `unless` gives; the side that costs more is worked out only where the other leaves anything to it."""
+    first, second = node.left, node.right
+    if node.operator == "and" and weight(first) > weight(second):
+        first, second = second, first
+    known = frame.evaluator.value(first, frame)
+    if not isinstance(known, Grid) or not harmless(second):
+        return binary(node, frame)
+    where = np.flatnonzero(np.any(known.present, axis=0))
+    if not where.size:
+        return empty_grid(frame.times.size)
+    if 2 * where.size > frame.times.size:
+        return binary(node, frame)
+    found = frame.at(frame.times[where]).vector(second)
+    values = np.zeros((len(found.series), frame.times.size))
+    present = np.zeros(values.shape, dtype=np.bool_)
+    values[:, where], present[:, where] = found.values, found.present
+    other = Grid(found.series, values, present, found.unnamed)
+    return combine(node, known, other) if first is node.left else combine(node, other, known)
+
+
+def weight(node: Expression) -> int:
+    """Return about how much it takes to work out a part of an expression: how far its windows reach."""
+    reach = sum(each.range for each in walk(node) if isinstance(each, RangeSelector) and isinstance(each.range, int))
+    return reach + sum(1 for _ in walk(node))
+
+
+def harmless(node: Expression) -> bool:
+    """Return whether a part of an expression can be worked out whatever the data: then it need not be, to know that."""
+    match node:
+        case NumberLiteral():
+            return True
+        case Selector(extension=None):
+            return one_name(node)
+        case Call(function=function, arguments=(RangeSelector(selector=selector), *rest)) if function in SLIDING:
+            return (
+                selector.extension is None
+                and one_name(selector)
+                and all(isinstance(one, NumberLiteral) for one in rest)
+            )
+        case Aggregation(operator=operator, expression=below) if operator in STACKED:
+            return harmless(below)
+        case Binary(operator=operator, left=left, right=right, matching=matching):
+            either = isinstance(left, NumberLiteral) or isinstance(right, NumberLiteral)
+            plain = operator in ("and", "unless") or matching == Matching()
+            return (either or plain) and harmless(left) and harmless(right)
+        case _:
+            return False
+
+
+def one_name(selector: Selector) -> bool:
+    """Return whether all series of a selector have the same name: without it, no two of them are the same."""
+    return any(each.name == METRIC_NAME and each.operator is MatchOperator.EQUAL for each in selector.matchers)
 
 
 def steady(expression: Expression) -> bool:
