@@ -69,6 +69,11 @@ class Seasons:
         self.high = np.full(size, np.inf, np.float32)
         self.known = np.zeros(size, np.bool_)
 
+    @property
+    def bytes_each(self) -> int:
+        """How much memory a series takes."""
+        return sum(int(getattr(self, name).nbytes) for name in ARRAYS) // max(1, self.known.size)
+
     def turn(self, at: float) -> None:
         """Be told the time (seconds since the epoch) before the samples of it: with a new hour, `low`, `high` and `known` are other ones."""
         if self._slot is not None and 0 <= at - self._start_of_hour < WIDTH:

@@ -63,6 +63,12 @@ class Watch:
         """How many series are watched."""
         return self.natures.size
 
+    @property
+    def bytes_each(self) -> int:
+        """How much memory a series takes."""
+        hours = 0 if self.seasons is None else self.seasons.bytes_each
+        return self.state.bytes_each + hours
+
     def see(self, values: npt.NDArray[np.floating], at: float = 0.0) -> Sight:
         """Return what these samples (S,), of the time `at` (seconds since the epoch), amount to, and learn from them.
 
