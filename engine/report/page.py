@@ -98,7 +98,7 @@ def preventions(report: Report) -> str:
     ]
     heads = ("prevention", "verdict", "faults, and when it began", "rate since by rate before: less · same · more")
     caption = (
-        "The bar is where the truth lies with 95 % confidence; the dashed line is no effect. The run-up to a prevention is left out, "
+        "The bar is where the truth lies with 99 % confidence, for reports are read again and again; the dashed line is no effect. The run-up to a prevention is left out, "
         "for people act after a bad week, and a better one follows anyway."
     )
     return f'<h2>Preventions</h2><p class="caption">{caption}</p>{table(heads, rows)}'
@@ -177,7 +177,7 @@ def advice(report: Report) -> str:
 def foot(report: Report) -> str:
     """Return what the numbers are."""
     return (
-        f"<footer>As of {moment(report.until)}. Intervals are exact, at 95 %: of rates by Garwood (1936), of shares by Clopper and Pearson "
-        "(1934), of rates before and after by Przyborowski and Wilenski (1940), widened where faults come in bursts. Habits are "
+        f"<footer>As of {moment(report.until)}. Intervals are exact: at 95 % of rates by Garwood (1936) and of shares by Clopper and Pearson "
+        "(1934), at 99 % of rates before and after by Przyborowski and Wilenski (1940), widened where faults come in bursts. Habits are "
         "told where chance explains them in less than one of twenty reports (Rayleigh's test, Holm's correction).</footer>"
     )

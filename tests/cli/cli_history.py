@@ -109,8 +109,8 @@ def months(record: Record, now: float, seed: int = 7) -> Months:
     began = now - 40 * DAY
     for target, resource, runbook, remedy, prevention, since_every, every in (
         ("web-1", "disk", "disk-full", "Clear caches", "disk-fills-soon", 25, 2.0),
-        ("web-2", "memory", "memory-leak", "Restart the service", "memory-limit", 2.2, 2.2),
-        ("db-1", "cpu", "cpu-runaway", "End the process", "cpu-limit", 0.9, 4.0),
+        ("web-2", "memory", "memory-leak", "Restart the service", "memory-limit", 1.2, 1.2),
+        ("db-1", "cpu", "cpu-runaway", "End the process", "cpu-limit", 0.8, 5.0),
     ):
         for at in chance(generator, begin, began, every * DAY):
             own.fault(at, target, resource, runbook=runbook, remedy=remedy, culprit="app")

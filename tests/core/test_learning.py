@@ -277,7 +277,7 @@ def test_a_prevention_that_ends_a_fault_works() -> None:
     assert row.effect is Effect.WORKS
     assert row.after == 0
     assert row.interval.high < 1.0
-    assert row.sentence.startswith("31 in 63 d before, 0 in 30 d since: -100 % (-100 % to ")
+    assert row.sentence.startswith("31 in 63 d before, 0 in 30 d since: -100 % (99 %: -100 % to ")
 
 
 def test_a_prevention_that_changes_nothing_is_said_to() -> None:

@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engine.core.learning.chances import (
-    CONFIDENCE,
     Counts,
     Interval,
     against_others,
     beta_share,
     binomial_tail,
+    gamma_share,
     poisson_share,
     pooled_interval,
 )
@@ -36,6 +36,8 @@ RUN_UP_SHARE = 1.0 / 3.0
 """Of a short past, not more than this share."""
 NEW = 0.001
 """A fault is new where the run-up would be this improbable in what was before it."""
+MAYBE = 0.05
+"""A fault that never was before may be new where the run-up is this improbable; a prevention is not blamed for it."""
 BACK = 365 * DAY
 OTHERS = 10
 """So many faults of other hosts, at least, before these say something."""
@@ -46,6 +48,12 @@ POWER = 0.8
 BIN = 2.0
 """Faults that a stretch of time should have, when it is asked how they scatter."""
 STRETCHES = 4
+SCATTERED = 0.7
+"""Faults that scatter more than this share of what chance does (by its chi-squared distribution) come in bursts."""
+CERTAIN = 0.99
+"""How sure a verdict is: reports are read again and again, and each time is another chance to be wrong."""
+NORMAL = 2.5758
+"""The deviations of a normal distribution that hold so much."""
 FOREVER = 3 * 365 * DAY
 
 
@@ -178,8 +186,14 @@ def stratum(start: Began, faults: Sequence[Happened], past: Past, starts: Iterab
     calm = Counts(count(since, early), seen(start.target, since, early), after, after_exposure)
     late, late_exposure = count(early, start.at), seen(start.target, early, start.at)
     new = late > 1 and is_new(calm.before, calm.before_exposure, late, late_exposure)
-    rush = Counts(late, late_exposure, after, after_exposure)
-    whole = rush if new else Counts(calm.before + late, calm.before_exposure + late_exposure, after, after_exposure)
+    first = min((at for at in times if early <= at < start.at), default=early)
+    rush = Counts(late, seen(start.target, first, start.at), after, after_exposure)
+    unseen = calm.before == 0 and is_new(0, calm.before_exposure, late, late_exposure, MAYBE)
+    whole = (
+        rush
+        if new or unseen
+        else Counts(calm.before + late, calm.before_exposure + late_exposure, after, after_exposure)
+    )
     if new:
         calm = Counts(late - 1, late_exposure, after, after_exposure)
     begin, end = (early, start.at) if new else (since, early)
@@ -195,10 +209,10 @@ def stratum(start: Began, faults: Sequence[Happened], past: Past, starts: Iterab
     )
 
 
-def is_new(before: int, exposure: float, late: int, late_exposure: float) -> bool:
+def is_new(before: int, exposure: float, late: int, late_exposure: float, chance: float = NEW) -> bool:
     """Return whether the run-up is beyond what a bad week of the time before it is."""
     whole = exposure + late_exposure
-    return whole > 0.0 and binomial_tail(late, before + late, late_exposure / whole) < NEW
+    return whole > 0.0 and binomial_tail(late, before + late, late_exposure / whole) < chance
 
 
 def of_others(
@@ -243,12 +257,14 @@ def proof(strata: Sequence[Stratum], *, single: bool = False) -> Proof:
     """Return the verdict on a prevention from the hosts that have it."""
     counts = sum((each.counts for each in strata), Counts(0, 0.0, 0, 0.0))
     burst = burstiness(strata)
-    interval = widened(pooled_interval([each.counts for each in strata]), expected(strata), counts, burst)
+    interval = widened(pooled_interval([each.counts for each in strata], CERTAIN), expected(strata), counts, burst)
     others = beside(strata)
     compared = others.before >= OTHERS and others.after_exposure > 0.0
     ratio = None if not counts.before or not expected(strata) else counts.after / expected(strata)
     if compared and ratio is not None:
-        interval = widened(against_others(counts, others), expected(strata) * (others.ratio or 0.0), counts, burst)
+        interval = widened(
+            against_others(counts, others, CERTAIN), expected(strata) * (others.ratio or 0.0), counts, burst
+        )
         ratio = ratio / others.ratio if others.ratio else None
     needs = None
     if interval.high < 1.0:
@@ -312,14 +328,25 @@ def harms(strata: Sequence[Stratum], burst: float) -> bool:
         for each in strata
         if each.whole.before_exposure > 0.0
     )
-    return widened(pooled_interval([each.whole for each in strata]), likely, counts, burst).low > 1.0
+    return widened(pooled_interval([each.whole for each in strata], CERTAIN), likely, counts, burst).low > 1.0
 
 
 def burstiness(strata: Sequence[Stratum]) -> float:
-    """Return by how much more faults scatter than chance alone, 1 at the least: 1 where too few say."""
+    """Return by how much more faults scatter than chance alone, 1 at the least: 1 where too few say, or chance may do as much.
+
+    What few say is doubtful itself: it is made as much larger as Student's distribution is wider than the normal one.
+    """
     squares = sum(each.scatter[0] for each in strata)
     freedom = sum(each.scatter[1] for each in strata)
-    return max(1.0, squares / freedom) if freedom >= STRETCHES - 1 else 1.0
+    if freedom < STRETCHES - 1 or gamma_share(freedom / 2.0, squares / 2.0) < SCATTERED:
+        return 1.0
+    return squares / freedom * (student(freedom) / NORMAL) ** 2
+
+
+def student(freedom: int) -> float:
+    """Return the deviations of Student's distribution that hold what is certain (Cornish and Fisher's expansion)."""
+    cube, fifth = NORMAL**3, NORMAL**5
+    return NORMAL + (cube + NORMAL) / (4 * freedom) + (5 * fifth + 16 * cube + 3 * NORMAL) / (96 * freedom**2)
 
 
 def widened(interval: Interval, likely: float, counts: Counts, burst: float) -> Interval:
@@ -355,7 +382,7 @@ def shows(before: int, likely: float, burst: float) -> bool:
     chance = without / (without + effective)
 
     def tells(after: int) -> bool:
-        return 1.0 - beta_share(chance, after + 1, effective) < (1.0 - CONFIDENCE) / 2.0
+        return 1.0 - beta_share(chance, after + 1, effective) < (1.0 - CERTAIN) / 2.0
 
     if not tells(0):
         return False
@@ -370,7 +397,7 @@ def told(row: Proof) -> Proof:
     """Return the proof with its sentence."""
     where = "" if row.target is not None or len(row.hosts) == 1 else f" on {len(row.hosts)} hosts"
     seen = f"{row.before} in {span(row.before_exposure)} before, {row.after} in {span(row.after_exposure)} since{where}"
-    between = f" ({percent(row.interval.low)} to {percent(row.interval.high)})"
+    between = f" (99 %: {percent(row.interval.low)} to {percent(row.interval.high)})"
     against = ", against the other hosts" if row.compared else ""
     change = "" if row.ratio is None else f": {percent(row.ratio)}{between}{against}"
     if row.effect is Effect.EARLY:
