@@ -58,16 +58,19 @@ def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
     if not figures or not len(seen.now.times):
         return {}
     nodes, columns = list(figures), list(figures.values())
-    counters = [counted(node, seen) for node in nodes]
+    whole = [seen.now.signals[column].counted for column in columns]
+    counters = [() if known else counted(node, seen) for node, known in zip(nodes, whole, strict=True)]
     level = seen.usual.level[columns]
     unit = np.array([seen.now.signals[column].sign for column in columns], dtype=float)
     before, after = seen.past.values[:, columns], seen.now.values[:, columns]
     if kind is Kind.ERRORS:
-        unit = np.where(np.fmax.reduce(np.abs(before), axis=0) > PERCENT, 0.01, 1.0) * unit
+        percent = (np.fmax.reduce(np.abs(before), axis=0) > PERCENT) & ~np.array(whole)
+        unit = np.where(percent, 0.01, 1.0) * unit
     count_before, count_after = totals(seen.past, counters), totals(seen.now, counters)
     costs = unit * (after - level) * count_after
     calls = median(np.ascontiguousarray(count_before.T))
-    least = (SHARE * np.abs(level) if kind is Kind.LATENCY else FAILING) * np.nan_to_num(calls)
+    floors = np.array([seen.now.signals[column].floor for column in columns])
+    least = (np.maximum(SHARE * np.abs(level), floors) if kind is Kind.LATENCY else FAILING) * np.nan_to_num(calls)
     spread = reference(sustained(unit * (before - level) * count_before), least).scale
     told = np.isfinite(costs).any(axis=0) & np.isfinite(spread)
     worst = np.where(np.isfinite(costs), costs, -np.inf).argmax(axis=0)

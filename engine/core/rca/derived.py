@@ -17,7 +17,7 @@ def derived(past: Frame, recent: Frame) -> tuple[Frame, Frame, np.ndarray]:
 
     The way to a node is as unsteady as what is measured on both of its ends: a tenth of what callers wait is nothing special.
     """
-    floors = np.zeros(len(past.signals))
+    floors = np.fromiter((signal.floor for signal in past.signals), dtype=float, count=len(past.signals))
     signals: list[Signal] = []
     columns: list[tuple[np.ndarray, np.ndarray]] = []
     more: list[float] = []

@@ -6,6 +6,8 @@ A node is a host as the inventory names it, or what `instance` says where it nam
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,8 +28,18 @@ IDLE = frozenset({"idle", "iowait", "steal"})
 TOLD = frozenset({"node_memory_MemAvailable_bytes", "node_memory_SwapFree_bytes"})
 """Of what a machine says of its memory, this says how much there is to have; the rest is how the kernel deals it out."""
 LEFT_OUT = ("_bucket", "_info", "_created", "_timestamp_seconds", "_time_seconds", "_max_bytes", "_size_bytes")
+UNTOLD = frozenset({METRIC_NAME, "instance", "job", "fstype", "nodename", "cpu"})
 OURS = "mendbook"
 """The job of the engine's own series: how it is, not how the fleet is."""
+FLOORS = (
+    ("cpu", 0.05),
+    ("ratio", 0.01),
+    ("bytes", float(1 << 20)),
+    ("milliseconds", 5.0),
+    ("seconds", 0.005),
+    ("percent", 1.0),
+)
+"""Words of a name that say its unit, and what in that unit is nothing special: a twentieth of a processor, a mebibyte, five milliseconds."""
 FAILED = ("5", "err")
 """A label `code` that begins so counts what failed."""
 
@@ -61,6 +73,7 @@ def gridded(block: Block, end: float, step: float, rows: int) -> np.ndarray:
     column = np.repeat(np.arange(len(block.series)), np.diff(block.offsets))
     inside = (row >= 0) & (row < rows)
     values[row[inside], column[inside]] = block.values[inside]  # times ascend: the last one of a step stays
+    values[np.isnan(values)] = np.nan  # a stale marker is a NaN that complains when it is reckoned with
     return values
 
 
@@ -91,15 +104,30 @@ def told(
             yield calls, rate(values[:, column], step)
             continue
         course = rate(values[:, column], step) if name.endswith(COUNTERS) else values[:, column]
-        yield Signal.named(node, titled(labels), culprit=culprit_of(labels)), course
+        yield about(node, labels), course
     for node, parts in busy.items():
-        yield Signal(node, "cpu busy share", Kind.CPU), share_busy(parts)
+        yield replace(Signal(node, "cpu busy share", Kind.CPU), floor=floor_of("cpu")), share_busy(parts)
     for labels in sums.keys() & counts.keys():
         total, count = rate(values[:, sums[labels]], step), rate(values[:, counts[labels]], step)
         mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         node = owners.of(labels)
         if node is not None:
-            yield Signal.named(node, f"mean {titled(labels)}", culprit=culprit_of(labels)), mean
+            yield about(node, labels, "mean "), mean
+
+
+def about(node: str, labels: Labels, prefix: str = "") -> Signal:
+    """Return what a series with these labels says of a node."""
+    signal = Signal.named(node, prefix + titled(labels), culprit=culprit_of(labels))
+    name = labels.get(METRIC_NAME, "")
+    counts = signal.kind is Kind.ERRORS and signal.sign > 0 and "ratio" not in name
+    return replace(signal, floor=floor_of(name), counted=counts)
+
+
+@lru_cache(maxsize=1 << 12)
+def floor_of(name: str) -> float:
+    """Return what is nothing special in the unit that a name says; 0 where it says none."""
+    words = name.split("_")
+    return next((floor for word, floor in FLOORS if word in words), 0.0)
 
 
 def said(name: str) -> bool:
@@ -109,10 +137,10 @@ def said(name: str) -> bool:
 
 def titled(labels: Labels) -> str:
     """Return how a series is called: its metric, and what tells it from others of its node."""
-    rest = ",".join(value for key, value in labels.items() if key not in (METRIC_NAME, "instance", "job") and value)
     name = labels.get(METRIC_NAME, "")
     if labels.get("code", "").startswith(FAILED):
         name = f"errors of {name}"
+    rest = ",".join(value for key, value in labels.items() if key not in UNTOLD)
     return f"{name} ({rest})" if rest else name
 
 

@@ -110,7 +110,8 @@ def _place(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
     upper = np.minimum(lower + 1, np.maximum(count - 1, 0))
     rows = np.arange(len(ordered))
     below, above = ordered[rows, lower], ordered[rows, upper]
-    found: np.ndarray = below + (above - below) * (at - lower)
+    part = at - lower
+    found: np.ndarray = below * (1 - part) + above * part
     return found
 
 

@@ -112,6 +112,10 @@ class Signal:
     """1 where more is worse, -1 where less is."""
     culprit: str | None = None
     """The process, mount, device or table of the node that it is about, where it is not about the whole node."""
+    counted: bool = False
+    """Whether it counts what fails (a second, or an interval); otherwise it is a share, or a time, of each call."""
+    floor: float = 0.0
+    """A change of less is nothing special whatever the series, in its own unit, where that is known."""
 
     @classmethod
     def named(cls, node: str, name: str, peer: str | None = None, culprit: str | None = None) -> Signal:
