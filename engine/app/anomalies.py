@@ -87,7 +87,7 @@ class Anomalies:
     def _save(self) -> None:
         new = self.file.with_suffix(".new")
         try:
-            with new.open("wb") as out:
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
                 np.savez(out, allow_pickle=False, **self.roster.arrays())
                 out.flush()
                 os.fsync(out.fileno())

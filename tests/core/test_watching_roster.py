@@ -122,3 +122,34 @@ def test_what_another_version_wrote_is_refused() -> None:
         Roster.restored({**roster.arrays(), "format": np.array(0)})
     with pytest.raises(KeyError):
         Roster.restored({"format": roster.arrays()["format"]})
+
+
+def disk(name: str, mountpoint: str) -> Labels:
+    return Labels({"__name__": name, "instance": "a", "mountpoint": mountpoint})
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "calm", "full"),
+    [
+        ("node_filesystem_avail_bytes", "node_filesystem_size_bytes", 60e9, 15e9),
+        ("node_memory_MemAvailable_bytes", "node_memory_MemTotal_bytes", 60e9, 15e9),
+        ("process_open_fds", "process_max_fds", 40e9, 85e9),
+        ("haproxy_frontend_current_sessions", "haproxy_frontend_limit_sessions", 40e9, 85e9),
+        ("node_nf_conntrack_entries", "node_nf_conntrack_entries_limit", 40e9, 85e9),
+    ],
+)
+def test_what_there_is_in_all_is_a_limit_that_names_tell(used: str, limit: str, calm: float, full: float) -> None:
+    roster = Roster()
+    rng = np.random.default_rng(0)
+    for tick in range(200):
+        at = START + 15 * tick
+        share = calm if tick < 190 else full
+        samples = {disk(used, "/"): share * (1 + 0.01 * rng.normal()), disk(limit, "/"): 100e9}
+        other = {
+            disk(used, "/srv"): share * (1 + 0.01 * rng.normal()),
+            disk(limit, "/srv"): 1e15 if calm < full else 1e9,
+        }
+        sight = shown(roster, at, {**samples, **other})
+    found = [(each.labels["mountpoint"], each.kind) for each in told(roster, sight, at)]
+    assert ("/", Kind.FULL) in found
+    assert ("/srv", Kind.FULL) not in found

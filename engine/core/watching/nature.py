@@ -6,7 +6,7 @@ A unit brings a floor: how small a change is nothing special, whatever series it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -134,6 +134,20 @@ UNWATCHED: Final = frozenset(
 )
 """Names that end so are moments, parts of a histogram, or constants."""
 SPLIT: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|[^A-Za-z0-9]+")
+LIMITED: Final = (
+    ("_avail_bytes", "_size_bytes", True),
+    ("_files_free", "_files", True),
+    ("MemAvailable", "MemTotal", True),
+    ("SwapFree", "SwapTotal", True),
+    ("_available_bytes", "_total_bytes", True),
+    ("open_fds", "max_fds", False),
+    ("_allocated", "_maximum", False),
+    ("_current_", "_limit_", False),
+    ("_entries", "_entries_limit", False),
+    ("_used_bytes", "_total_bytes", False),
+    ("_connections", "_connections_max", False),
+)
+"""How names of what is left (True) or used (False) become those of what there is in all."""
 COUNTERS: Final = frozenset({"total", "count", "sum"})
 
 
@@ -166,15 +180,27 @@ def nature_of(name: str) -> Nature | None:
     return Nature(worse, floor, limit)
 
 
+def limits_of(name: str) -> Iterator[tuple[str, bool]]:
+    """Yield the metrics that may say how much there is in all of what this one is about, and whether this is what is left of it."""
+    for own, limit, left in LIMITED:
+        if own in name and not (limit in name and limit != own and own in limit):
+            yield name.replace(own, limit, 1), left
+
+
 @dataclass(frozen=True, slots=True)
 class Natures:
-    """The natures of many series, as arrays (S,): `up` and `down` are 1 where that way is worse, `relative` where a part of the level is nothing special; a limit that is not known is NaN."""
+    """The natures of many series, as arrays (S,).
+
+    `up` and `down` are 1 where that way is worse, `relative` where a part of the level is nothing special. A limit, or how much there is in all (the `whole`)
+    of what a series is left of, is NaN where it is not known.
+    """
 
     up: npt.NDArray[np.float32]
     down: npt.NDArray[np.float32]
     floor: npt.NDArray[np.float32]
     limit: npt.NDArray[np.float32]
     relative: npt.NDArray[np.float32]
+    whole: npt.NDArray[np.float32]
 
     @classmethod
     def of(cls, natures: Iterable[Nature]) -> Natures:
@@ -186,6 +212,7 @@ class Natures:
             np.array([nature.floor for nature in all_of_them], np.float32),
             np.array([np.nan if nature.limit is None else nature.limit for nature in all_of_them], np.float32),
             np.array([nature.relative for nature in all_of_them], np.float32),
+            np.full(len(all_of_them), np.nan, np.float32),
         )
 
     @property
@@ -194,19 +221,16 @@ class Natures:
         return self.up.size
 
     def part(self, rows: slice) -> Natures:
-        """Return the natures of some series."""
-        return Natures(self.up[rows], self.down[rows], self.floor[rows], self.limit[rows], self.relative[rows])
+        """Return the natures of some series, as views."""
+        return Natures(*(each[rows] for each in self._arrays()))
 
     def picked(self, rows: npt.NDArray[np.intp]) -> Natures:
         """Return the natures of the series in these rows alone."""
-        return Natures(self.up[rows], self.down[rows], self.floor[rows], self.limit[rows], self.relative[rows])
+        return Natures(*(each[rows] for each in self._arrays()))
 
     def joined(self, more: Natures) -> Natures:
         """Return the natures of these series and others behind them."""
-        return Natures(
-            np.concatenate([self.up, more.up]),
-            np.concatenate([self.down, more.down]),
-            np.concatenate([self.floor, more.floor]),
-            np.concatenate([self.limit, more.limit]),
-            np.concatenate([self.relative, more.relative]),
-        )
+        return Natures(*map(np.concatenate, zip(self._arrays(), more._arrays(), strict=True)))
+
+    def _arrays(self) -> tuple[npt.NDArray[np.float32], ...]:
+        return self.up, self.down, self.floor, self.limit, self.relative, self.whole

@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.watching.nature import Nature, Natures, nature_of
+from engine.core.watching.nature import Nature, Natures, limits_of, nature_of
 from engine.core.watching.tuning import Tuning
 from engine.core.watching.watch import Sight, Watch
 from engine.model.labels import METRIC_NAME, Labels
@@ -57,6 +57,10 @@ class Roster:
         self._time = np.zeros(0, np.int64)
         self._rows: dict[Labels, int] = {}
         self._natures: dict[str, Nature | None] = {}
+        self._limits: dict[str, tuple[tuple[str, bool], ...]] = {}
+        # the rows of what is used, and of what is left, and of the series that say how much there is in all
+        self._limited: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * 2
+        self._limiting: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * 2
         self._shown: tuple[Labels, ...] = ()
         self._shown_rows: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -73,9 +77,11 @@ class Roster:
             rows, times, values = rows[watched], times[watched], values[watched]
         new = times > self._time[rows]
         rows, times, values = rows[new], times[new], values[new]
-        sample = np.full(len(self.series), np.nan)
+        sample, natures = np.full(len(self.series), np.nan), self.watch.natures
         sample[rows] = np.where(self._counter[rows], self._rate(rows, times, values), values)
         self._value[rows], self._time[rows] = values, times
+        for of, limits, kept in zip(self._limited, self._limiting, (natures.limit, natures.whole), strict=True):
+            kept[of] = self._value[limits]
         return self.watch.see(sample, at)
 
     def anomalies(self, sight: Sight, at: float, most: int) -> tuple[Anomaly, ...]:
@@ -107,6 +113,7 @@ class Roster:
             self._instance = self._instance[keep]
             self.series = [self.series[row] for row in keep.tolist()]
             self._rows = {labels: row for row, labels in enumerate(self.series)}
+            self._find_limits()
             self._shown = ()
         return gone
 
@@ -142,7 +149,8 @@ class Roster:
         self, rows: npt.NDArray[np.int64], times: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Return by how much a second counters grew since their last sample; NaN for the first one, and where they began anew."""
-        grown = values - self._value[rows]
+        with np.errstate(all="ignore"):
+            grown = values - self._value[rows]
         seconds = (times - self._time[rows]) / 1000
         return np.where((grown >= 0) & (self._time[rows] > 0) & (seconds < GONE), grown / seconds, np.nan)
 
@@ -162,9 +170,27 @@ class Roster:
             self._instance = np.concatenate([self._instance, np.array(numbers, np.int64)])
             self._value = np.concatenate([self._value, np.zeros(len(new))])
             self._time = np.concatenate([self._time, np.zeros(len(new), np.int64)])
+            self._find_limits()
         self._shown_rows = np.array([self._rows.get(labels, -1) for labels in series], np.int64)
         self._shown = series
         return self._shown_rows
+
+    def _find_limits(self) -> None:
+        """Find for each series the one with the same labels whose name says that it is how much there is in all."""
+        pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+        for row, labels in enumerate(self.series):
+            for name, left in self._limits_of(labels[METRIC_NAME]):
+                limit = self._rows.get(labels.with_({METRIC_NAME: name}))
+                if limit is not None:
+                    pairs[left].append((row, limit))
+        for place, found in enumerate(pairs):
+            rows = np.array(found, np.int64).reshape(-1, 2)
+            self._limited[place], self._limiting[place] = rows[:, 0], rows[:, 1]
+
+    def _limits_of(self, name: str) -> tuple[tuple[str, bool], ...]:
+        if name not in self._limits:
+            self._limits[name] = tuple(limits_of(name))
+        return self._limits[name]
 
     def _new(self, series: tuple[Labels, ...]) -> Iterator[tuple[Labels, Nature]]:
         """Yield the series that are not known and are to be watched."""

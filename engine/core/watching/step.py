@@ -73,8 +73,9 @@ def _judge(state: State, natures: Natures, sample: Floats, worse: Floats, known:
     state.alarm[:] = np.where(before, state.mild != 0, TWO_OF_THREE[state.hot] & hot)
     _get_used(state, bar, worse, before, known, tuning)
     # what is often near its limit is meant to be there
-    limit = natures.limit * np.where(state.full, 1 - 1.5 * tuning.headroom, 1 - tuning.headroom)
-    near = (sample >= limit) & ((worse > 1) | (state.learned < tuning.kept))
+    room = np.where(state.full, np.float32(1.5 * tuning.headroom), np.float32(tuning.headroom))
+    near = (sample >= natures.limit * (1 - room)) | (sample <= natures.whole * room)
+    near &= (worse > 1) | (state.learned < tuning.kept)
     state.filled[:] = np.where(known, (state.filled << 1 | near) & LAST, state.filled)
     state.full[:] = np.where(state.full, state.filled != 0, TWO_OF_THREE[state.filled] & near)
 
