@@ -298,7 +298,8 @@ def begun(seen: Scene, suspect: Ranked) -> int:
     if suspect.column is None or not len(seen.shifts):
         return 0
     course = np.nan_to_num(seen.shifts[:, suspect.column])
-    return int(np.flatnonzero(course >= course.max() / 2)[0])
+    highest = course.max()
+    return int(np.flatnonzero(course >= highest / 2)[0]) if highest > 0 else 0
 
 
 def unseen(seen: Scene) -> Iterable[Ranked]:
