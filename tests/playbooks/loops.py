@@ -24,6 +24,7 @@ PACKAGES = {
     "unshare": "util-linux",
     "systemd-escape": "systemd",
     "linux.uml": "user-mode-linux",
+    "insmod": "kmod",
 }
 
 
@@ -43,11 +44,16 @@ def needs(*programs: str) -> None:
         pytest.skip("loop devices are root's: run as root")
     if str(Path("/proc/self/ns/pid").readlink()) != FIRST_PROCESSES:
         pytest.skip("this is a container: loop devices and swap are the machine's")
+    needs_programs(*programs)
+    if not Path("/dev/loop-control").exists():
+        pytest.skip("this kernel has no loop devices")
+
+
+def needs_programs(*programs: str) -> None:
+    """Skip, and say what is missing, where one of these is not installed."""
     for program in programs:
         if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
             pytest.skip(f"there is no {program}: apt-get install {PACKAGES.get(program, program)}")
-    if not Path("/dev/loop-control").exists():
-        pytest.skip("this kernel has no loop devices")
 
 
 @dataclass(frozen=True, slots=True)

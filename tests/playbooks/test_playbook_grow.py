@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guest import needs_kernel, run_in_guest
 from loops import MIB, Disk, disk, mounted, needs, sh
 from playbook_run import play, run_module
 
@@ -189,3 +190,71 @@ def test_a_container_is_told_that_the_disk_is_the_machines(tmp_path: Path) -> No
             assert (refused.changed, refused.failed) == (0, 1)
             assert "this is a container" in refused.output
         assert whole(place) == before
+
+
+@pytest.fixture(scope="module")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What was said on the disks of a kernel of its own, where there is LVM and ext4 may be resized; see `grown_inside.py`."""
+    needs_kernel("lvs", "growpart", "sfdisk", "mkfs.xfs", "mkfs.ext4")
+    sizes = {"a": 400 * MIB, "b": 400 * MIB, "c": 1024 * MIB, "d": 200 * MIB}
+    return run_in_guest(Path(__file__).with_name("grown_inside.py"), tmp_path_factory.mktemp("guest"), sizes)
+
+
+def outcomes(scene: dict[str, Any], *names: str) -> list[tuple[bool, bool]]:
+    """Whether each changed something, and whether it failed; whatever it did, the data is what it was."""
+    assert {said["data"] for said in scene.values() if isinstance(said, dict)} == {"precious" * 1000}
+    return [(scene[name].get("changed", False), scene[name].get("failed", False)) for name in names]
+
+
+@pytest.mark.parametrize("layout", ["whole", "partition"])
+def test_ext4_is_grown_while_it_is_mounted(layout: str, inside: dict[str, dict[str, Any]]) -> None:
+    scene = inside[layout]
+    assert outcomes(scene, "check", "done", "again") == [(True, False), (True, False), (False, True)]
+    assert scene["check"]["bytes"] < 150 * MIB < 270 * MIB < scene["done"]["bytes"]
+    assert scene["check"]["after_bytes"] == pytest.approx(scene["done"]["after_bytes"], abs=2 * MIB)
+    assert scene.get("before") == scene.get("after"), "the partition behind is what it was"
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_volume_is_extended_by_a_step_and_up_to_its_limit(kind: str, inside: dict[str, dict[str, Any]]) -> None:
+    scene = inside[f"volume {kind}"]
+    names = ("check", "first", "bounded", "at the limit")
+    assert outcomes(scene, *names) == [(True, False), (True, False), (True, False), (False, True)]
+    assert [scene[name].get("after_bytes", 0) // MIB for name in names] == [372, 372, 400, 0]
+    assert scene["extents"] == 80 + 13
+    assert scene["first"]["before_bytes"] == 320 * MIB, "the check changed nothing"
+    assert "may have 400 MiB (disk_limits)" in scene["at the limit"]["msg"]
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_volume_without_a_limit_is_left_alone(kind: str, inside: dict[str, dict[str, Any]]) -> None:
+    scene = inside[f"volume {kind}"]
+    assert outcomes(scene, "unlimited") == [(False, True)]
+    assert "nobody said how large it may become" in scene["unlimited"]["msg"]
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_run_that_was_broken_off_is_finished_without_another_step(
+    kind: str, inside: dict[str, dict[str, Any]]
+) -> None:
+    scene = inside[f"volume {kind}"]
+    assert outcomes(scene, "finished") == [(True, False)]
+    assert (scene["finished"]["after_bytes"] // MIB, scene["extents then"]) == (440, 110)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_no_more_is_taken_than_the_volume_group_has(kind: str, inside: dict[str, dict[str, Any]]) -> None:
+    scene = inside[f"volume {kind}"]
+    assert outcomes(scene, "all", "nothing left") == [(True, False), (False, True)]
+    assert "0 MiB are free in the volume group rooms" in scene["nothing left"]["msg"]
+
+
+def test_a_volume_with_a_snapshot_is_for_a_person(inside: dict[str, dict[str, Any]]) -> None:
+    assert outcomes(inside["snapshot"], "done") == [(False, True)]
+    assert "rooms/one has snapshots" in inside["snapshot"]["done"]["msg"]
+    assert inside["snapshot"]["extents"] == 80
+
+
+def test_what_somebody_else_has_mapped_is_not_understood(inside: dict[str, dict[str, Any]]) -> None:
+    assert outcomes(inside["mapped"], "done") == [(False, True)]
+    assert "mapped by somebody, not by LVM" in inside["mapped"]["done"]["msg"]

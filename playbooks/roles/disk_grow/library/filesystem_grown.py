@@ -234,8 +234,11 @@ class Host:
         shown = self.run("lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", names)
         for row in json.loads(shown)["report"][0]["lv"]:
             if f"{row['lv_kernel_major']}:{row['lv_kernel_minor']}" == number:
-                if row["lv_layout"] not in ("linear", "striped") or row["lv_attr"][0] != "-":
-                    raise Refusal(f"{row['vg_name']}/{row['lv_name']} is {row['lv_layout']}, or has snapshots: that is for a person")
+                name = f"{row['vg_name']}/{row['lv_name']}"
+                if row["lv_layout"] not in ("linear", "striped"):
+                    raise Refusal(f"{name} is {row['lv_layout']}, which is not understood")
+                if row["lv_attr"][0] != "-":
+                    raise Refusal(f"{name} has snapshots, or is moved just now: that is for a person")
                 return Volume(
                     row["vg_name"], row["lv_name"], int(row["lv_size"]), int(row["vg_extent_size"]), int(row["vg_free_count"])
                 )
@@ -247,9 +250,9 @@ class Host:
         if (known / "partition").exists():
             return self.partition(known)
         if (known / "dm").exists():
-            kind = (known / "dm/uuid").read_text(encoding="ascii").split("-")[0] or "something"
+            kind = (known / "dm/uuid").read_text(encoding="ascii").strip().split("-")[0]
             if kind != "LVM":
-                raise Refusal(f"its device is mapped by {kind}, which is not understood")
+                raise Refusal(f"its device is mapped by {kind or 'somebody'}, not by LVM, which is not understood")
             return self.volume(number)
         if (known / "md").exists():
             raise Refusal("its device is an array of disks, which is not understood")
