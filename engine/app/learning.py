@@ -33,6 +33,8 @@ FORGOTTEN = 8.0
 """A series that was not there for this part of its history is forgotten."""
 THIN = 0.75
 """Samples that lie closer than this share of a step are one."""
+GAP = 24
+"""Samples of a history that may be missing in a row: a twelfth of it."""
 BREATH = 4.0
 """Looking back waits so many times as long as it asked."""
 
@@ -114,15 +116,19 @@ class Learner:
                 yield Figure("mendbook_forecasts", number, {"state": state})
             yield Figure("mendbook_forecast_duration_seconds", duration)
 
-    def once(self) -> None:
-        """Look once: note who was looked at, take in what is left of everything, and forecast. Raises OSError."""
-        began = self.clock.now()
+    def once(self) -> float:
+        """Look once: note who was looked at, take in what is left of everything, and forecast; return how long to wait.
+
+        Raises OSError.
+        """
+        began, first = self.clock.now(), not self._told
         if self.capacities:
             self.take(began)
             self.foretell(began)
         with self._mutex:
             self._duration = self.clock.now() - began
         self.note(began)
+        return self.pace if first else max(self.pace, SHARE * self._duration)  # looking back waits by itself
 
     def note(self, now: float) -> None:
         """Note which hosts have been looked at since the last time, and put it into the file."""
@@ -149,14 +155,19 @@ class Learner:
             self.keep(capacity, answer, now)
 
     def look_back(self, capacity: Capacity, now: float) -> None:
-        """Take in what was left before, little by little: the loop comes first."""
-        for back in range(POINTS - 1, 0, -1):
+        """Take in what was left before, little by little: the loop comes first. Where nothing was for long, the history begins."""
+        found: list[tuple[float, Answer]] = []
+        empty = 0
+        for back in range(1, POINTS):
             at = now - back * capacity.history / POINTS
             began = self.clock.now()
             (answer,) = self.evaluator.answer((Query(capacity.expr),), at)
+            found.append((at, answer))
+            empty = 0 if answer.samples else empty + 1
+            if answer.error is not None or empty == GAP or self._stop.wait(BREATH * (self.clock.now() - began)):
+                break
+        for at, answer in reversed(found):
             self.keep(capacity, answer, at)
-            if answer.error is not None or self._stop.wait(BREATH * (self.clock.now() - began)):
-                return
 
     def keep(self, capacity: Capacity, answer: Answer, at: float) -> None:
         """Keep what an answer says, thinned to what a history needs; what is too old goes."""
@@ -199,10 +210,9 @@ class Learner:
         wait = 0.0
         while not self._stop.wait(wait):
             try:
-                self.once()
+                wait = self.once()
                 self._failing = ""
             except OSError as error:
                 if str(error) != self._failing:
                     log.warning("learning goes on without", error=str(error))
-                self._failing = str(error)
-            wait = max(self.pace, SHARE * self._duration)
+                self._failing, wait = str(error), self.pace

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,8 +21,10 @@ from engine.model.target import Fleet, Target
 from engine.promql import parse
 from engine.samples.evaluator import EmbeddedEvaluator
 from engine.samples.store import SampleStore
+from tests.cli.cli_project import wait
 from tests.fakes.world import FakeClock
 
+REPOSITORY = Path(__file__).parent.parent.parent
 HOUR = 3600.0
 PACE = 300.0
 START = 1_700_000_000.0
@@ -227,3 +232,19 @@ def test_a_coverage_file_that_cannot_be_read_begins_anew_and_old_days_go(tmp_pat
 @pytest.mark.parametrize("expr", [each.expr for each in CAPACITIES])
 def test_what_is_asked_is_promql(expr: str) -> None:
     assert parse(expr) is not None
+
+
+@pytest.mark.e2e
+def test_an_engine_that_watches_writes_its_forecasts_as_series_and_notes_whom_it_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "mendbook.yml").write_text("interval: 500ms\nforecast: {every: 1s}\nexecutor: {warm: false}\n")
+    watch = [sys.executable, "-c", "from engine.cli.main import main; main()", "watch", "--lines"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    coverage = tmp_path / ".mendbook" / "coverage.json"
+    with subprocess.Popen(watch, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as engine:
+        try:
+            wait(lambda: sum(Coverage.read(coverage).days.get("localhost", {}).values()) > 1.0, "its coverage", 90.0)
+        finally:
+            engine.terminate()
+    with SampleStore(tmp_path / ".mendbook" / "samples", read_only=True) as store:
+        series = [each for each in store.series() if each["__name__"] == "mendbook_forecasts"]
+    assert {each["state"] for each in series} == {"told", "wrong", "short", "left_out"}
