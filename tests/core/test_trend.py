@@ -15,7 +15,7 @@ STEP = 600.0
 
 
 def times(count: int = 288) -> Floats:
-    return np.arange(count) * STEP
+    return np.arange(count, dtype=np.float64) * STEP
 
 
 def noise(count: int, size: float, seed: int = 1) -> Floats:
