@@ -297,7 +297,7 @@ def reeled(past: Past, catalog: Catalog, instants: Instants) -> Storage:
     if not isinstance(past, SampleStore) or oldest is None or newest is None:
         return past
     rate = past.stats().samples / max(newest - oldest, 1.0)
-    reel = Reel(past, rate=rate, behind=2 * LONGEST * instants.step)
+    reel = Reel(past, rate=rate, behind=LONGEST * instants.step)
     for expr in expressions(catalog):
         try:
             found = selectors(parse(expr))

@@ -54,7 +54,7 @@ class Answer:
 
     query: Query
     samples: tuple[Sample, ...] = ()
-    needs: tuple[Coverage, ...] = ()
+    needs: Sequence[Coverage] = ()
     error: str | None = None
     _places: Mapping[str, Sequence[int]] | None = field(default=None, init=False, repr=False, compare=False)
     _ports: Mapping[str, Sequence[str]] | None = field(default=None, init=False, repr=False, compare=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 
@@ -47,7 +47,7 @@ from engine.promql.tree import Selected, selectors
 from engine.promql.values import Grid, Indexes, Mask, Value, empty_grid
 
 SHORTEST: Final = 64
-LONGEST: Final = 2048
+LONGEST: Final = 1024
 """Instants in the first stretch, and in one of a long walk."""
 CELLS: Final = 2_000_000
 """Series times instants that a stretch may have."""
@@ -162,8 +162,9 @@ class Course:
         self._expression: Expression | None = None
         self._needs: tuple[Selected, ...] = ()
         self._most, self._width = LONGEST, SHORTEST
-        self._stretch: Stretch | None = None
-        self._accounted = 0
+        self._stretches: list[Stretch] = []
+        """One behind the other: from where the walk is to where somebody has looked ahead."""
+        self._accounted, self._beyond, self._rows = 0, 0, 0
         try:
             self._expression = parse(query.expr)
         except ParseError:
@@ -177,10 +178,12 @@ class Course:
 
     def at(self, number: int) -> Answer:
         """Return the answer at one instant."""
+        self._forget(number)
         return self._over(number).answer(number)
 
     def next_said(self, number: int, bound: int) -> int:
         """Return the first instant from `number` on, before `bound`, at which there is a result; `bound` for none."""
+        self._forget(number)
         while number < bound:
             stretch = self._over(number)
             found = np.flatnonzero(stretch.said[number - stretch.first :])
@@ -191,14 +194,15 @@ class Course:
 
     def _over(self, number: int) -> Stretch:
         """Return the stretch that an instant lies in."""
-        last = self._stretch
-        if last is not None and last.first <= number < last.beyond:
-            return last
-        follows = last is not None and number == last.beyond
+        for known in self._stretches:
+            if known.first <= number < known.beyond:
+                return known
+        follows = number == self._beyond
         self._width = min(2 * self._width, LONGEST) if follows else SHORTEST
         edge = edge_behind(number, self._instants.count)
         stretch = self._made(number, max(1, min(self._width, self._most, self._room(), edge - number)))
-        self._stretch = stretch
+        self._stretches.append(stretch)
+        self._beyond = stretch.beyond
         if self.told and stretch.beyond > self._accounted:
             for first, beyond, answer in stretch.accounts(max(self._accounted, stretch.first)):
                 for told in self.told:
@@ -207,16 +211,24 @@ class Course:
         return stretch
 
     def _room(self) -> int:
-        return CELLS // max(1, self._storage.rows) if self._stretch is not None else LONGEST
+        return CELLS // max(1, self._rows) if self._rows else LONGEST
+
+    def _forget(self, number: int) -> None:
+        """Drop the stretches that have gone by."""
+        while self._stretches and self._stretches[0].beyond <= number:
+            del self._stretches[0]
 
     def _made(self, number: int, width: int) -> Stretch:
         """Return a stretch from an instant on; shorter than `width` where the data do not allow an answer to all of it."""
         self._storage.rows = 0
         while width > 1:
             try:
-                return self._evaluated(number, number + width)
+                stretch = self._evaluated(number, number + width)
             except EvaluationError:
                 width //= 2
+            else:
+                self._rows = self._storage.rows
+                return stretch
         moment = self._instants.start + self._instants.step * number
         answer = self._plan.answers(self._storage, moment, self._fresh, self._lookback)[self.query]
         return Stretch(number, number + 1, np.array([bool(answer.samples)]), self.query, only=answer)
@@ -379,22 +391,18 @@ class Stretch:
     only: Answer | None = None
     """The answer to the one instant there is, where that was asked alone."""
     _covering: tuple[Covering, ...] | None = None
-    _silent: dict[tuple[int, ...], Answer] = field(default_factory=dict)
-    """Answers without samples, by the runs of the selectors' data."""
 
     def answer(self, number: int) -> Answer:
         """Return the answer at one of its instants."""
         if self.only is not None:
             return self.only
         column = number - self.first
-        if self.rows is not None and self.said[column]:
-            needs = tuple(each.at(column) for each in self._covered())
-            return Answer(self.query, self.rows.at(column), needs)
-        runs = tuple(each.run(column) for each in self._covered())
-        silent = self._silent.get(runs)
-        if silent is None:
-            silent = self._silent[runs] = Answer(self.query, (), tuple(each.at(column) for each in self._covered()))
-        return silent
+        samples = self.rows.at(column) if self.rows is not None and self.said[column] else ()
+        return Answer(self.query, samples, Needs(self, column))
+
+    def needs(self, column: int) -> tuple[Coverage, ...]:
+        """Return what data each selector had at one of its instants."""
+        return tuple(each.at(column) for each in self._covered())
 
     def accounts(self, number: int) -> Iterator[tuple[int, int, Answer]]:
         """Yield, from an instant on, the runs of instants in which the data were the same, with an answer that says which."""
@@ -407,13 +415,36 @@ class Stretch:
         changes[number - self.first] = True
         begins = [int(each) for each in np.flatnonzero(changes) if each >= number - self.first]
         for begin, end in zip(begins, [*begins[1:], self.beyond - self.first], strict=True):
-            needs = tuple(each.at(begin) for each in self._covered())
-            yield self.first + begin, self.first + end, Answer(self.query, (), needs)
+            yield self.first + begin, self.first + end, Answer(self.query, (), self.needs(begin))
 
     def _covered(self) -> tuple[Covering, ...]:
         if self._covering is None:
             self._covering = self.cover()
         return self._covering
+
+
+class Needs(Sequence[Coverage]):
+    """What data each selector had at an instant, worked out when somebody looks: where there is no result, few do."""
+
+    __slots__ = ("_column", "_stretch")
+
+    def __init__(self, stretch: Stretch, column: int) -> None:
+        self._stretch, self._column = stretch, column
+
+    @overload
+    def __getitem__(self, place: int) -> Coverage: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Coverage]: ...
+
+    def __getitem__(self, place: int | slice) -> Coverage | Sequence[Coverage]:
+        return self._stretch.needs(self._column)[place]
+
+    def __iter__(self) -> Iterator[Coverage]:
+        return iter(self._stretch.needs(self._column))
+
+    def __len__(self) -> int:
+        return len(self._stretch.needs(self._column))
 
 
 @dataclass(slots=True)
@@ -451,13 +482,9 @@ class Covering:
             changes[1:] |= (part[:, 1:] != part[:, :-1]).any(axis=0)
         return cls(each, instances, alive, short, old, ages, changes, np.cumsum(changes))
 
-    def run(self, column: int) -> int:
-        """Return the number of the run that an instant lies in."""
-        return int(self.runs[column])
-
     def at(self, column: int) -> Coverage:
         """Return what data there were at one instant."""
-        run = self.run(column)
+        run = int(self.runs[column])
         known = self._known.get(run)
         if known is None:
             known = self._known[run] = self._coverage(column)

@@ -16,7 +16,7 @@ from engine.promql.block import Block, Matcher, Storage, Times, Values
 from engine.samples.archive import joined
 from engine.samples.index import Index, Ints
 
-UNPACKED: Final = 5_000_000
+UNPACKED: Final = 3_000_000
 """Samples that are unpacked at once, about."""
 SHORTEST, LONGEST = 1_800_000, 6 * 3_600_000
 """Milliseconds that are unpacked at once, at the least and at the most."""

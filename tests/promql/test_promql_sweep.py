@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given, reject, settings
@@ -30,7 +31,7 @@ def same(one: float, other: float) -> bool:
     return (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def told(needs: tuple[Coverage, ...]) -> list[Coverage]:
+def told(needs: Sequence[Coverage]) -> list[Coverage]:
     """Return coverage without what no sentence says: how far samples reach back where that is far enough."""
     return [each if each.short else replace(each, oldest=None) for each in needs]
 
