@@ -428,6 +428,19 @@ def scale(series: int, ticks: int = 80) -> dict[str, float]:
     return found
 
 
+def finite(value: Any) -> Any:
+    """Return figures as JSON can tell them: what is no number is none."""
+    match value:
+        case dict():
+            return {key: finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [finite(each) for each in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
 def main() -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -453,7 +466,7 @@ def main() -> int:
             figures["days"] = tell_days(days(asked.folder), asked.spread, verbose=asked.verbose)
         if asked.only != "days" and (asked.folder / "nab" / "windows.json").is_file():
             figures["nab"] = tell_nab(streams(asked.folder / "nab"), asked.spread, verbose=asked.verbose)
-    print(json.dumps(figures, allow_nan=True))
+    print(json.dumps(finite(figures)))
     return 0
 
 

@@ -135,9 +135,9 @@ def _adopt(state: State, least: Floats, tuning: Tuning) -> None:
     if not due.size:
         return
     last = state.last[:, due]
-    level = np.nanmedian(last, axis=0)
+    level = _median(last)
     state.level[due] = level
-    spread = np.maximum(np.nanmedian(np.abs(last - level), axis=0) / MEDIAN, least[due] * 0.02)
+    spread = np.maximum(_median(np.abs(last - level)) / MEDIAN, least[due] * 0.02)
     state.spread[due] = spread
     state.tail[due] = np.maximum((np.nanmax(last, axis=0) - np.nanmin(last, axis=0)) / 4, spread)
     state.learned[due] = np.minimum(state.count[due], tuning.kept)
@@ -145,3 +145,13 @@ def _adopt(state: State, least: Floats, tuning: Tuning) -> None:
         bits[due] = 0
     state.alarm[due] = False
     state.rise[due] = state.fall[due] = 0
+
+
+def _median(samples: Floats) -> Floats:
+    """Return the median of each column, NaN left out; quicker than numpy's where columns are many and short."""
+    ordered = np.sort(samples, axis=0)  # NaN comes last
+    count = np.isfinite(samples).sum(axis=0)
+    low, high = np.maximum(count - 1, 0) // 2, count // 2
+    columns = np.arange(samples.shape[1])
+    middle: Floats = (ordered[low, columns] + ordered[np.minimum(high, len(samples) - 1), columns]) / 2
+    return middle
