@@ -33,6 +33,7 @@ def forget() -> Iterator[Callable[[Path], None]]:
     """What makes it that a folder is swapped to no more, and that nothing is left of it; done whatever happens."""
     folders: list[Path] = []
     before, there = SWAPPINESS.read_text(), UNITS.joinpath("swap.target.wants").exists()
+    kept = SYSCTL.read_text() if SYSCTL.exists() else None
     yield folders.append
     for folder in folders:
         for row in active(folder):
@@ -42,9 +43,13 @@ def forget() -> Iterator[Callable[[Path], None]]:
             (UNITS / "swap.target.wants" / unit_of(path).name).unlink(missing_ok=True)
     if not there and UNITS.joinpath("swap.target.wants").exists():
         UNITS.joinpath("swap.target.wants").rmdir()
-    if SWAPPINESS.read_text() != before:
-        SWAPPINESS.write_text(before)
-        SYSCTL.unlink()
+    if Path("/run/systemd/system").exists():
+        sh("systemctl", "daemon-reload")
+    SWAPPINESS.write_text(before)
+    if kept is None:
+        SYSCTL.unlink(missing_ok=True)
+    else:
+        SYSCTL.write_text(kept)
 
 
 @pytest.fixture(params=["ext4", "xfs", "btrfs"])
