@@ -266,6 +266,19 @@ def test_sums_and_counts_are_told_as_means() -> None:
     assert frame.values[1:, calls] == pytest.approx(2.0)
 
 
+def test_what_the_engine_concluded_is_no_evidence() -> None:
+    rows = 40
+    names = (
+        "mendbook_anomaly_score",
+        "mendbook_forecast_error_ratio",
+        "http_request_seconds_bucket",
+        "node_memory_Cached_bytes",
+    )
+    own = {Labels({"__name__": name, "instance": "10.0.0.2:9100"}): np.ones(rows) for name in names}
+    own[Labels({"__name__": "up", "instance": "10.0.0.2:9100", "job": "mendbook"})] = np.ones(rows)
+    assert live_frame(block_of(rows, own), FLEET, end=15.0 * (rows - 1), step=15.0, rows=rows).signals == ()
+
+
 def test_who_needs_whom_comes_from_declarations_and_from_series() -> None:
     series = (
         Labels({"__name__": "haproxy_server_status", "instance": "10.0.0.1:9100", "proxy": "web", "server": "web-1"}),

@@ -29,6 +29,8 @@ TOLD = frozenset({"node_memory_MemAvailable_bytes", "node_memory_SwapFree_bytes"
 """Of what a machine says of its memory, this says how much there is to have; the rest is how the kernel deals it out."""
 LEFT_OUT = ("_bucket", "_info", "_created", "_timestamp_seconds", "_time_seconds", "_max_bytes", "_size_bytes")
 UNTOLD = frozenset({METRIC_NAME, "instance", "job", "fstype", "nodename", "cpu"})
+CONCLUDED = ("mendbook_anomal", "mendbook_forecast")
+"""What the engine itself concluded from the series is no evidence beside them."""
 OURS = "mendbook"
 """The job of the engine's own series: how it is, not how the fleet is."""
 FLOORS = (
@@ -132,7 +134,8 @@ def floor_of(name: str) -> float:
 
 def said(name: str) -> bool:
     """Return whether the name is one of a series that can say what is wrong with a node."""
-    return bool(name) and not name.endswith(LEFT_OUT) and (not name.startswith("node_memory_") or name in TOLD)
+    told_already = name.startswith(CONCLUDED) or name.endswith(LEFT_OUT)
+    return bool(name) and not told_already and (not name.startswith("node_memory_") or name in TOLD)
 
 
 def titled(labels: Labels) -> str:
