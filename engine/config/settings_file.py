@@ -223,7 +223,9 @@ class SamplesSection(Section):
 class AnomaliesSection(Section):
     """The default watch: every series collected here by its own past; alarms become series `mendbook_anomaly_score`."""
 
-    enabled: Flag = Field(True, description="Watch every series; costs about 1 KiB of memory a series, and 5 ms of 100,000.")
+    enabled: Flag = Field(
+        True, description="Watch every series; costs about 1 KiB of memory a series, and 5 ms of 100,000."
+    )
     most: Count = Field(1000, description="So many alarms are told of at most, the most unusual first.")
 
 
