@@ -8,6 +8,7 @@ import pytest
 from engine.core.watching.roster import FORGOTTEN, Anomaly, Kind, Roster
 from engine.core.watching.watch import Sight
 from engine.model.labels import Labels
+from engine.promql import STALE
 
 START = 1_700_438_400.0
 
@@ -153,3 +154,22 @@ def test_what_there_is_in_all_is_a_limit_that_names_tell(used: str, limit: str, 
     found = [(each.labels["mountpoint"], each.kind) for each in told(roster, sight, at)]
     assert ("/", Kind.FULL) in found
     assert ("/srv", Kind.FULL) not in found
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [STALE, np.inf, -np.inf, -1.0, 1e300])
+def test_a_limit_that_is_none_or_has_ended_limits_nothing(limit: float) -> None:
+    roster = Roster()
+    descriptors, most = named("process_open_fds"), named("process_max_fds")
+    shown(roster, START, {descriptors: 5.0, most: 5.0})
+    for tick in range(1, 30):
+        sight = shown(roster, START + 15 * tick, {descriptors: 5.0, most: limit})
+    assert told(roster, sight, START + 15 * 29) == ()
+
+
+def test_a_machine_without_swap_has_not_used_it_up() -> None:
+    roster = Roster()
+    left, whole = named("node_memory_SwapFree_bytes"), named("node_memory_SwapTotal_bytes")
+    for tick in range(6):
+        sight = shown(roster, START + 15 * tick, {left: 0.0, whole: 0.0})
+        assert told(roster, sight, START + 15 * tick) == ()

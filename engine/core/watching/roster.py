@@ -43,6 +43,15 @@ class Anomaly:
     score: float
 
 
+def bounds(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return what these samples say of how much there is in all; NaN where they say nothing: an end, no swap at all, no limit.
+
+    The marker of a series' end is a NaN that signals, so it is not just cast.
+    """
+    said = (values > 0) & (values <= np.finfo(np.float32).max)
+    return np.where(said, values, np.nan).astype(np.float32)
+
+
 class Roster:
     """Watches whatever series it is shown; those whose name says that there is nothing to watch are passed over."""
 
@@ -81,7 +90,7 @@ class Roster:
         sample[rows] = np.where(self._counter[rows], self._rate(rows, times, values), values)
         self._value[rows], self._time[rows] = values, times
         for of, limits, kept in zip(self._limited, self._limiting, (natures.limit, natures.whole), strict=True):
-            kept[of] = self._value[limits]
+            kept[of] = bounds(self._value[limits])
         return self.watch.see(sample, at)
 
     def anomalies(self, sight: Sight, at: float, most: int) -> tuple[Anomaly, ...]:
