@@ -42,6 +42,7 @@ class Anomalies:
         self.store = store
         self.file = file
         self.most = most
+        self.interval = interval
         self.reach = max(REACH, 3 * interval)
         self.roster = self._opened()
         self.duration = 0.0
@@ -74,8 +75,12 @@ class Anomalies:
         return Batch(at, tuple(series), tuple(series.values()))
 
     def figures(self) -> Iterator[Figure]:
-        """Yield how many series are watched, how many alarms are on, and what a look takes."""
-        yield Figure("mendbook_watched_series", len(self.roster.series))
+        """Yield how many series are watched, for how long and in how much memory, how many alarms are on, and what a look takes."""
+        watch = self.roster.watch
+        seen = float(np.median(watch.state.count)) if watch.size else 0.0
+        yield Figure("mendbook_watched_series", watch.size)
+        yield Figure("mendbook_watched_bytes", watch.size * watch.bytes_each)
+        yield Figure("mendbook_watched_history_seconds", seen * self.interval)
         yield Figure("mendbook_anomalies_told", self.alarms)
         yield Figure("mendbook_anomalies_duration_seconds", self.duration)
 

@@ -38,6 +38,8 @@ HELP = {
     "mendbook_heartbeats_total": "Calls of the heartbeat's address, by their result.",
     "mendbook_notices_total": "Notices to people, by what became of them.",
     "mendbook_watched_series": "Series that the default watch knows.",
+    "mendbook_watched_bytes": "Memory that what it knows of them takes.",
+    "mendbook_watched_history_seconds": "How much of a series it has seen, the median over all of them.",
     "mendbook_anomalies_told": "Its alarms that are on.",
     "mendbook_anomalies_duration_seconds": "How long its last look took.",
     "mendbook_warm_starts_total": "Runs of ansible-playbook that were forked from what had imported it.",

@@ -33,6 +33,7 @@ SECTIONS: tuple[KeyPath, ...] = (("trigger",), ("localize", "culprit"), ("guards
 def unknown_series(runbooks: Sequence[Runbook], known: Collection[str]) -> Iterator[Problem]:
     """Yield a warning for each metric that a runbook cannot do without and that no stored series has."""
     warned: set[tuple[str, str]] = set()
+    known = {*known, *own_series()}
     for runbook in runbooks:
         file = runbook.place.file if runbook.place is not None else ""
         for name in metrics_of(runbook):
@@ -42,6 +43,40 @@ def unknown_series(runbooks: Sequence[Runbook], known: Collection[str]) -> Itera
                 close = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
                 fix = f"did you mean '{close[0]}'?" if close else None
                 yield note(file, name, "no-series", message, fix)
+
+
+def own_series() -> Collection[str]:
+    """Return the names of the series that the engine itself makes, whether or not it has done so yet."""
+    from engine.app.anomalies import ANOMALY, COUNT
+    from engine.app.health import HELP
+
+    return {*HELP, ANOMALY, COUNT}
+
+
+def not_concluded(runbooks: Sequence[Runbook], settings: Settings) -> Iterator[Problem]:
+    """Yield a warning for each runbook that asks for what the engine concludes by itself, where the settings have it do no such thing.
+
+    So is one that asks for an alarm alone, which is a series while it is on: it is unknown while all is well.
+    """
+    from engine.app.anomalies import ANOMALY, COUNT
+
+    apart = settings.evaluator is not None
+    for runbook in runbooks:
+        file = runbook.place.file if runbook.place is not None else ""
+        names = metrics_of(runbook)
+        for name in names:
+            fix = None
+            if name.startswith("mendbook_anomal") and (apart or not settings.anomalies):
+                why = "the samples are with a server" if apart else "`anomalies.enabled` is false"
+                message = f"nothing is watched by itself, since {why}: {runbook.name} cannot be judged"
+            elif name.startswith("mendbook_forecast") and not settings.forecast:
+                message = f"nothing is forecast, since `forecast.enabled` is false: {runbook.name} cannot be judged"
+            elif name == ANOMALY and COUNT not in names:
+                message = f"{name} is a series only while an alarm is on: {runbook.name} is unknown while all is well"
+                fix = f"ask for `{COUNT}`, too, which is 0 then"
+            else:
+                continue
+            yield note(file, name, "not-concluded", message, fix)
 
 
 def tell_refusals(app: App) -> None:

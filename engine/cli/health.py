@@ -69,6 +69,7 @@ def fail(name: str, sentence: str, fix: str) -> Check:
 def examine(start: Path) -> list[Check]:
     """Return every check of this machine and of the project that `start` lies in."""
     from engine.app import App
+    from engine.cli.health_judging import judging
 
     settings, problems = read_settings(find_settings(start), start)
     with App(settings) as app:
@@ -84,6 +85,7 @@ def examine(start: Path) -> list[Check]:
             *record(app),
             starts(app.settings),
             *samples(app),
+            *judging(app),
         ]
 
 

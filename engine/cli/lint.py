@@ -53,6 +53,7 @@ def command(files: tuple[Path, ...], syntax_check: bool, strict: bool, output: s
         found += checks.unmatched_patterns(loaded.runbooks, settings, inventory)
         if not errors(problems):  # else runbooks lack the params that the settings give them
             found += against_samples(loaded, settings)
+            found += checks.not_concluded(loaded.runbooks, settings)
         found += against_server(loaded, settings)
         if syntax_check:
             note("asking Ansible about every playbook …")

@@ -113,6 +113,30 @@ def test_a_metric_that_was_never_collected_is_pointed_at(project: Project) -> No
     project.golden("lint-no-series", project.run("lint"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "expr", "words"),
+    [
+        ("anomalies: {enabled: false}", "mendbook_anomalies > {{ least }}", "`anomalies.enabled` is false"),
+        ("evaluator: {prometheus: http://127.0.0.1:1}", "mendbook_anomalies > {{ least }}", "the samples are with a server"),
+        ("forecast: {enabled: false}", "mendbook_forecast_used_up_in_seconds < {{ least }}", "`forecast.enabled`"),
+        ("interval: 5m", "mendbook_anomaly_score > {{ least }}", "only while an alarm is on"),
+    ],
+)
+def test_a_runbook_that_asks_for_what_nobody_concludes_is_pointed_at(
+    project: Project, settings: str, expr: str, words: str
+) -> None:
+    project.write("mendbook.yml", f"sources: {{host: false}}\n{settings}\n")
+    project.write("runbooks/memory-short.yml", RUNBOOK.replace("memory_free_bytes < {{ least }}", expr))
+    with SampleStore(project.root / ".mendbook" / "samples") as store:
+        store.append(Batch(time.time(), (Labels({"__name__": "memory_free_bytes", "instance": "web-1"}),), (1.0,)))
+    (problem,) = json.loads(project.run("lint", "-o", "json").out)
+    assert problem["code"] == "not-concluded"
+    assert words in problem["message"]
+    project.write("runbooks/memory-short.yml", RUNBOOK.replace("memory_free_bytes <", "mendbook_anomalies <"))
+    project.write("mendbook.yml", "sources: {host: false}\n")
+    assert codes(project) == []
+
+
 def test_a_recorded_series_counts_as_one_that_exists(project: Project) -> None:
     project.write("mendbook.yml", "rules: [{record: memory_free_bytes, expr: up}]\n")
     with SampleStore(project.root / ".mendbook" / "samples") as store:
@@ -239,3 +263,57 @@ def test_the_doctor_says_whether_people_can_be_told(project: Project, notify: st
     assert check["level"] == level
     assert words in check["sentence"]
     assert "hush" not in check["sentence"]
+
+
+def keep(project: Project, samples: dict[str, float]) -> None:
+    """Keep figures of the engine's own, as it would while it watches: a name, and what tells it from others of the name."""
+    own = {"job": "mendbook", "instance": "here"}
+    parts = {name: name.partition(" ") for name in samples}
+    series = tuple(Labels({"__name__": name, "state": state, **own}) for name, _, state in parts.values())
+    with SampleStore(project.root / ".mendbook" / "samples") as store:
+        store.append(Batch(time.time(), series, tuple(samples.values())))
+
+
+def test_the_doctor_says_what_is_watched_and_what_it_costs(project: Project) -> None:
+    assert checks(project)["watch"]["sentence"] == "on; it has seen no series yet"
+    figures = {
+        "mendbook_watched_series": 12_345.0,
+        "mendbook_watched_bytes": 7.0 * (1 << 20),
+        "mendbook_watched_history_seconds": 5 * 3600.0,
+        "mendbook_anomalies_told": 1.0,
+        "mendbook_anomalies_duration_seconds": 0.004,
+    }
+    keep(project, figures)
+    check = checks(project)["watch"]
+    assert (check["level"], check["sentence"]) == (
+        "ok", "12345 series, known for 5h (median), 1 alarm, 7.0 MiB, 4 ms a look",
+    )  # fmt: skip
+    keep(project, {**figures, "mendbook_anomalies_duration_seconds": 100.0})
+    assert (checks(project)["watch"]["level"], "raise `interval`" in checks(project)["watch"]["fix"]) == ("warn", True)
+
+
+def test_the_doctor_says_what_is_forecast_and_how_wrong_that_was(project: Project) -> None:
+    assert checks(project)["forecasts"]["sentence"] == "on; there is nothing to forecast yet"
+    keep(
+        project,
+        {
+            "mendbook_forecasts told": 3.0,
+            "mendbook_forecasts wrong": 2.0,
+            "mendbook_forecasts short": 1.0,
+            "mendbook_forecasts left_out": 0.0,
+            "mendbook_forecast_error_ratio a": 0.1,
+            "mendbook_forecast_error_ratio b": 0.3,
+            "mendbook_forecast_error_ratio c": 4.0,
+        },
+    )
+    assert checks(project)["forecasts"]["sentence"] == (
+        "3 told, 2 not told since they were wrong before, 1 with too short a history; "
+        "backtest error 0.30 (median, 0 is never wrong)"
+    )
+
+
+def test_the_doctor_says_that_watch_and_forecasts_are_off(project: Project) -> None:
+    project.write("mendbook.yml", "sources: {host: false}\nanomalies: {enabled: false}\nforecast: {enabled: false}\n")
+    found = checks(project)
+    assert found["watch"]["sentence"].startswith("off, by `anomalies.enabled`")
+    assert found["forecasts"]["sentence"] == "off, by `forecast.enabled`"
