@@ -9,9 +9,13 @@ from lab_nodes import Node, nodes
 
 pytestmark = pytest.mark.lab
 
+# It holds a deleted file once: started again, it does not.
 HOLDER = r"""
 import os, signal
-held = open('/var/log/mb-trace.log', 'wb'); os.posix_fallocate(held.fileno(), 0, 40 << 20); os.unlink(held.name)
+held = open('/var/log/mb-trace.log', 'wb')
+if not os.path.exists('/run/mb-held'):
+    os.posix_fallocate(held.fileno(), 0, 40 << 20); os.close(os.open('/run/mb-held', os.O_CREAT))
+os.unlink(held.name)
 if {reloads}:
     signal.signal(signal.SIGHUP, lambda *_: held.close())
 while True:
@@ -26,7 +30,7 @@ def node() -> Iterator[Node]:
     (one,) = nodes("web1")
     yield one
     one.sh(
-        "systemctl stop mb-holder.service 2>/dev/null; rm -rf /etc/systemd/system/mb-holder.service /run/mb-holder.py /var/log/mb-*; "
+        "systemctl stop mb-holder.service 2>/dev/null; rm -rf /etc/systemd/system/mb-holder.service /run/mb-holder.py /run/mb-held /var/log/mb-*; "
         "pkill -9 -f '^/usr/bin/python3 /run/mb-holder' ; systemctl daemon-reload; true"
     )
 
