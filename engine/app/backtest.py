@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import bisect
+import datetime as dt
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from engine.app.declarations import Declarations, Mark, Read
 from engine.app.replay import Held, nothing_held, replay
-from engine.app.wiring import AppError
-from engine.config.document import read_document
-from engine.config.errors import ConfigError, Problem, did_you_mean, errors, quoted, shown
-from engine.config.inventory import load_inventory
-from engine.config.playbooks import SUFFIXES
-from engine.config.project import Layers
-from engine.config.runbooks import load_runbooks, runbook_files
-from engine.config.settings import Settings
+from engine.app.subject import Asked, AskedError, Subject
+from engine.app.wiring import FRESH_INTERVALS, AppError
+from engine.config.errors import ConfigError, Problem, shown
 from engine.controller import Declared, Tick
 from engine.core.backtest import Backtest, Watcher, compare
 from engine.core.questions import needs_of, triggers
 from engine.model.incident import Incident
-from engine.model.runbook import Approval, Catalog, Mode, Runbook, Scalar
+from engine.model.runbook import Catalog, Place, Runbook
 from engine.model.standing import Pause, Silence, Standing
 from engine.model.truth import Answer, Query
 from engine.promql import ParseError, parse, selectors
@@ -34,15 +29,12 @@ from engine.promql.sweep import LONGEST, Instants, Sweep, Told
 if TYPE_CHECKING:
     from engine.app.wiring import App
     from engine.records.history import Logged
+    from engine.records.store import Record
 
 WEEK: Final = 7 * 86_400.0
 MOST_INCIDENTS: Final = 100_000
-OWN_STATE: Final = "samples"
-"""The folder of samples within a project's state."""
-
-
-class AskedError(AppError):
-    """What was asked for is not there; the message says what is."""
+WITHIN: Final = (".mendbook/samples", "samples")
+"""Where the samples lie within a project, and within its state."""
 
 
 class NoSamplesError(AppError):
@@ -65,42 +57,6 @@ class Past(Storage, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be replayed: a runbook by its name or its file, over what, and by which rules.
-
-    `since` and `until` are seconds since the epoch; a `span` is seconds before `until`. `mode` None leaves the mode as it is;
-    `approved` has whatever waits for a person's word have it at once; `alone` leaves the other runbooks out; `takes` is how
-    many seconds a run takes.
-    """
-
-    runbook: str
-    since: float | None = None
-    span: float | None = None
-    until: float | None = None
-    params: Mapping[str, Scalar] = field(default_factory=dict)
-    mode: Mode | None = Mode.AUTO
-    approved: bool = False
-    alone: bool = False
-    takes: float | None = None
-    interval: float | None = None
-
-
-class AsRead(Declarations):
-    """What is declared as it was read once: files that change meanwhile change nothing, and others' mistakes leave them out."""
-
-    def mark(self) -> Mark:
-        """Return what never changes."""
-        return "", ""
-
-    @staticmethod
-    def read(mark: Mark, settings: Settings) -> Read:
-        """Return what stands in the files now. Raises InventoryError or OSError."""
-        inventory = load_inventory(settings.inventory, settings.state / "inventory.json")
-        loaded = load_runbooks(settings.runbooks, fleet=inventory.fleet, settings=settings)
-        return Read(mark, settings, inventory, loaded, {})
-
-
 def samples_of(app: App, given: Path | None, progress: Progress) -> Past:
     """Return the samples of the project as they stand now, or those of a recording. Raises AppError."""
     if given is None:
@@ -118,9 +74,13 @@ def samples_of(app: App, given: Path | None, progress: Progress) -> Past:
         return recorded_in(given, progress)
     from engine.samples.store import SampleStore
 
-    folder = given / OWN_STATE if (given / OWN_STATE).is_dir() else given
+    folder = next((given / each for each in WITHIN if (given / each).is_dir()), given)
     store = SampleStore(folder, read_only=True)
     app.closing(store.close)
+    if store.newest() is None:
+        raise NoSamplesError(
+            f"there are no samples in {shown(folder)}: name a project, its state, or the folder of its samples"
+        )
     return store
 
 
@@ -130,162 +90,100 @@ def recorded_in(file: Path, progress: Progress) -> Past:
     from engine.sources.dump import DumpError, read_dump
 
     try:
-        return Dumped(read_dump(file, lambda done, whole: progress("reading", done / max(whole, 1))))
+        found = Dumped(read_dump(file, lambda done, whole: progress("reading", done / max(whole, 1))))
     except DumpError as error:
-        raise AppError(f"{file}: {error}") from error
+        place = Place(shown(file), error.line or 1, 1)
+        raise ConfigError([Problem("bad-recording", error.message, place, error.text, fix=error.fix)]) from error
+    if found.newest() is None:
+        raise NoSamplesError(f"there are no samples in {shown(file)}")
+    return found
 
 
-def declared(settings: Settings, asked: Asked, trouble: Callable[[str], None]) -> tuple[AsRead, Catalog, str]:
-    """Return what is declared, the catalogue to replay, and the runbook's name. Raises ConfigError, InventoryError, AppError."""
-    settings, file = with_runbook(settings, asked.runbook)
-    document = read_document(file)
-    name, params = document.data.get("runbook"), document.data.get("params")
-    if isinstance(name, str):
-        settings = changed(settings, name, params.keys() if isinstance(params, Mapping) else (), asked)
-    declarations = AsRead(settings, trouble)
-    own = tuple(each for each in declarations.loaded.runbooks if each.name == name)
-    problems = declarations.loaded.problems
-    if not own:
-        place = shown(file)
-        raise ConfigError(
-            [each for each in problems if each.place is not None and each.place.file == place] or problems
-        )
-    left_out = {each.place.file for each in errors(problems) if each.place is not None}
-    if left_out and not asked.alone:
-        trouble(f"left out, with errors that `mendbook lint` shows: {', '.join(sorted(left_out))}")
-    catalog = replace(declarations.catalog, recording=())
-    if asked.alone:
-        catalog = replace(catalog, runbooks=own)
-    if asked.approved:
-        catalog = approved(catalog, own[0].name, declarations)
-    return declarations, catalog, own[0].name
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From when to when is replayed, both multiples of the interval; `wanted` is when it was to begin, where samples begin later."""
+
+    since: float
+    until: float
+    wanted: float | None = None
 
 
-def with_runbook(settings: Settings, asked: str) -> tuple[Settings, Path]:
-    """Return the settings with the runbook that is asked for among the runbooks, in place of another of its name; and its file."""
-    problems: list[Problem] = []
-    files = list(runbook_files(settings.runbooks, problems))
-    named = Path(asked)
-    if named.suffix not in SUFFIXES and "/" not in asked:
-        return settings, file_of(asked, files)
-    if not named.is_file():
-        raise AskedError(f"there is no file {quoted(asked)}")
-    name = name_in(named)
-    others = [each for each in files if each.resolve() != named.resolve() and name_in(each) != name]
-    return replace(settings, runbooks=(*others, named)), named
-
-
-def file_of(name: str, files: list[Path]) -> Path:
-    """Return the file of the runbook of a name. Raises AskedError with the one that may have been meant."""
-    likely = sorted(files, key=lambda each: each.stem != name)
-    names = {}
-    for each in likely:
-        names[name_in(each)] = each
-        if name in names:
-            return names[name]
-    fix = did_you_mean(name, names) or f"there are {', '.join(sorted(filter(None, names)))}"
-    raise AskedError(f"there is no runbook {quoted(name)}; {fix}")
-
-
-def name_in(file: Path) -> str:
-    """Return the name of the runbook in a file; "" where it says none."""
-    name = read_document(file).data.get("runbook")
-    return name if isinstance(name, str) else ""
-
-
-def changed(settings: Settings, name: str, known: Collection[str], asked: Asked) -> Settings:
-    """Return the settings with the mode and the params that are asked for. Raises AskedError for a param that there is not."""
-    if strange := sorted(set(asked.params) - set(known)):
-        fix = did_you_mean(strange[0], known) or (f"it has {', '.join(known)}" if known else "it has none")
-        raise AskedError(f"the runbook {quoted(name)} has no param {quoted(strange[0])}; {fix}")
-    if asked.mode is not None:
-        settings = replace(settings, modes={**settings.modes, name: Layers(all=asked.mode)})
-    if asked.params:
-        settings = replace(settings, params={**settings.params, name: overridden(settings, name, asked.params)})
-    return settings
-
-
-def overridden(settings: Settings, name: str, params: Mapping[str, Scalar]) -> Layers[Mapping[str, Scalar]]:
-    """Return a runbook's params with values that hold on every host, whatever the settings say of groups and hosts."""
-    layers = settings.params.get(name, Layers())
-
-    def others(named: Mapping[str, Mapping[str, Scalar]]) -> dict[str, Mapping[str, Scalar]]:
-        return {one: {key: value for key, value in own.items() if key not in params} for one, own in named.items()}
-
-    return Layers({**(layers.all or {}), **params}, others(layers.groups), others(layers.hosts))
-
-
-def approved(catalog: Catalog, name: str, declarations: Declarations) -> Catalog:
-    """Return the catalogue with a runbook for which nobody has to be asked."""
-
-    def free(runbook: Runbook) -> Runbook:
-        mode = Mode.AUTO if runbook.mode is Mode.APPROVE else runbook.mode
-        return replace(runbook, mode=mode, guards=replace(runbook.guards, approval=Approval.NEVER))
-
-    runbooks = tuple(free(each) if each.name == name else each for each in catalog.runbooks)
-    never = {target.name: Approval.NEVER for target in declarations.inventory.fleet}
-    return replace(catalog, runbooks=runbooks, approvals=never)
-
-
-def span_of(past: Past, asked: Asked, interval: float, *, live: bool, now: float) -> tuple[float, float]:
-    """Return from when to when is replayed, both multiples of the interval. Raises AppError where there are no samples."""
+def span_of(past: Past, asked: Asked, interval: float, *, live: bool, now: float) -> Span:
+    """Return from when to when is replayed. Raises AppError where there are no samples."""
     oldest, newest = past.oldest(), past.newest()
     if oldest is None or newest is None:
-        raise NoSamplesError("there are no samples: nothing can be judged")
+        raise NoSamplesError("there are no samples yet: nothing can be judged")
     until = min(newest + interval, now if live else math.inf, math.inf if asked.until is None else asked.until)
     default = WEEK if live else math.inf
     back = (now if live else until) - (default if asked.span is None else asked.span)
-    since = max(oldest, back if asked.since is None else asked.since)
-    first, last = math.ceil(since / interval) * interval, math.floor(until / interval) * interval
+    wanted = back if asked.since is None else asked.since
+    if asked.until is not None and math.isfinite(wanted) and wanted >= asked.until:
+        raise AskedError(
+            f"it would begin at {told(wanted)} and end at {told(asked.until)}: --since must be before --until"
+        )
+    first, last = math.ceil(max(oldest, wanted) / interval) * interval, math.floor(until / interval) * interval
     if last < first:
-        raise NoSamplesError("there are no samples in that time")
-    return first, last
+        raise NoSamplesError(f"there are no samples in that time: they are from {told(oldest)} to {told(newest)}")
+    named = asked.since is not None or asked.span is not None
+    return Span(first, last, wanted if named and wanted < oldest - interval else None)
+
+
+def told(at: float) -> str:
+    """Return a moment as people read it, by the clock of this place."""
+    return dt.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def backtest(
-    app: App,
-    asked: Asked,
-    past: Past,
-    progress: Progress,
-    trouble: Callable[[str], None],
-    *,
-    live: bool,
+    app: App, subject: Subject, past: Past, progress: Progress, trouble: Callable[[str], None], *, live: bool
 ) -> Backtest:
-    """Replay a runbook over samples that are over. Raises AppError, ConfigError, InventoryError."""
-    declarations, catalog, name = declared(app.settings, asked, trouble)
+    """Replay a runbook over samples that are over; what `live` are those of the project as they stand. Raises AppError, RecordError."""
+    asked, catalog, name = subject.asked, subject.catalog, subject.name
     interval = catalog.limits.interval if asked.interval is None else asked.interval
     catalog = replace(catalog, limits=replace(catalog.limits, interval=interval))
-    since, until = span_of(past, asked, interval, live=live, now=app.clock.now())
-    instants = Instants(round(since * 1000), round(interval * 1000), round((until - since) / interval) + 1)
-    sweep = Sweep(reeled(past, catalog, instants), instants, round(max(app.freshness, 3 * interval) * 1000))
-    fleet = declarations.inventory.fleet
+    span = span_of(past, asked, interval, live=live, now=app.clock.now())
+    count = round((span.until - span.since) / interval) + 1
+    instants = Instants(round(span.since * 1000), round(interval * 1000), count)
+    sweep = Sweep(reeled(past, catalog, instants), instants, round(freshness(app, past, interval) * 1000))
+    fleet = subject.declarations.inventory.fleet
     watcher = Watcher(name, catalog, fleet)
     for runbook in watcher.own:
         sweep.account(Query(runbook.trigger.expr), noting(watcher, runbook, instants, progress))
     takes = interval if asked.takes is None else asked.takes
-    recorded, held = remembered(app, since, until, live=live)
+    remembered = remembered_of(app, span, trouble, live=live)
 
     def seen(tick: Tick, standing: Standing) -> None:
         watcher.see(tick.now, tick.alerts, tick.changes, standing)
 
-    ticks = replay(sweep, Declared(catalog, fleet, declarations.prepare), takes=takes, seen=seen, held=held)
-    blind = watcher.blind(since, interval)
-    firings, known = compare(watcher, recorded, blind, until, catalog.limits.reopen)
+    said = Declared(catalog, fleet, subject.declarations.prepare)
+    ticks = replay(sweep, said, takes=takes, seen=seen, held=remembered.held)
+    blind = watcher.blind(span.since, interval)
+    firings, known = compare(watcher, remembered.incidents, blind, span.until, catalog.limits.reopen)
     return Backtest(
         runbook=name,
         params=watcher.own[0].params,
-        since=since,
-        until=until,
+        since=span.since,
+        until=span.until,
         interval=interval,
         hosts=sum(any(own.applies_to(target.name) for own in watcher.own) for target in fleet),
         ticks=ticks,
-        instants=instants.count,
+        instants=count,
         firings=firings,
         silent=watcher.silent(),
         known=known,
         blind=blind,
-        assumed=tuple(assumptions(asked, takes, app, live=live)),
+        wanted=span.wanted,
+        recorded_since=remembered.since,
+        assumed=tuple(assumptions(app, asked, takes, remembered, live=live)),
     )
+
+
+def freshness(app: App, past: Past, interval: float) -> float:
+    """Return for how many seconds a sample says what is the case: of a recording, by how far apart its samples are."""
+    from engine.samples.dumped import Dumped
+
+    if isinstance(past, Dumped):
+        return FRESH_INTERVALS * max(interval, past.pace())
+    return max(app.freshness, FRESH_INTERVALS * interval)
 
 
 def reeled(past: Past, catalog: Catalog, instants: Instants) -> Storage:
@@ -327,7 +225,45 @@ def noting(watcher: Watcher, runbook: Runbook, instants: Instants, progress: Pro
     return told
 
 
-def assumptions(asked: Asked, takes: float, app: App, *, live: bool) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the record has of a time: incidents, and who was held back by whom; since when there is one at all, None for never."""
+
+    incidents: tuple[Incident, ...] = ()
+    held: Held = nothing_held
+    since: float | None = None
+
+
+def remembered_of(app: App, span: Span, trouble: Callable[[str], None], *, live: bool) -> Remembered:
+    """Return what the record has of a time; it is read, never written. A recording needs none. Raises RecordError."""
+    if app.settings.database is None and not app.settings.record.exists():
+        return Remembered()
+    from engine.records.errors import RecordError
+
+    try:
+        found = remembered_by(app.read_record(), span)
+    except RecordError as error:
+        if live:
+            raise
+        trouble(f"nothing is compared with the record: {error}")
+        return Remembered()
+    return found
+
+
+def remembered_by(record: Record, span: Span) -> Remembered:
+    """Return what a record has of a time. Raises RecordError."""
+    from engine.records.history import History
+    from engine.records.past import Past as Written
+
+    written = Written(record)
+    since = written.oldest()
+    if since is None or since > span.until:
+        return Remembered()
+    incidents = History(record).incidents(since=span.since, until=span.until, limit=MOST_INCIDENTS)
+    return Remembered(incidents, then_held(written.held(span.until)), since)
+
+
+def assumptions(app: App, asked: Asked, takes: float, remembered: Remembered, *, live: bool) -> list[str]:
     """Return what a replay goes by that was not so, or is not known to have been."""
     said = [
         f"a run takes {takes:.0f}s, ends well and changes nothing: what is verified is whether the recorded signal recovered",
@@ -342,21 +278,11 @@ def assumptions(asked: Asked, takes: float, app: App, *, live: bool) -> list[str
         said.append("no other runbook is there: nothing explains its alerts, and nothing else holds its hosts")
     if app.settings.recording:
         said.append("series of recording rules are as they were recorded")
-    if live:
+    if remembered.since is not None:
         said.append("pauses and silences hold as they did")
+        if not live:
+            said.append("the recording is of this project's hosts: it is compared with the incidents of its record")
     return said
-
-
-def remembered(app: App, since: float, until: float, *, live: bool) -> tuple[tuple[Incident, ...], Held]:
-    """Return the incidents that the record has of that time, and who says what was paused or silenced; read, never written."""
-    if not live or (app.settings.database is None and not app.settings.record.exists()):
-        return (), nothing_held
-    record = app.read_record()
-    from engine.records.history import History
-    from engine.records.past import Past as Remembered
-
-    incidents = History(record).incidents(since=since, until=until, limit=MOST_INCIDENTS)
-    return incidents, then_held(Remembered(record).held(until))
 
 
 def then_held(acts: tuple[Logged, ...]) -> Held:

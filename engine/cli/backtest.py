@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from engine.app import App
-    from engine.app.backtest import Asked
+    from engine.app.subject import Asked
     from engine.core.backtest import Backtest, Blind, Firing
     from engine.model.runbook import Scalar
 
@@ -46,7 +46,7 @@ MARKS = {"run": ("run", "green"), "hold": ("held", "yellow"), "escalate": ("esca
     "--input",
     "given",
     type=click.Path(exists=True, path_type=Path),
-    help="A recording instead: a folder of samples, or a file in OpenMetrics or Prometheus's text format with times.",
+    help="A recording instead: a project, a folder of samples, or a file in OpenMetrics or Prometheus's text format with times.",
 )
 @click.option("--set", "changes", multiple=True, metavar="PARAM=VALUE", help="Another value of a param, on all hosts.")
 @click.option("--compare", is_flag=True, help="Beside it, as it is without --set.")
@@ -108,7 +108,8 @@ def tested(
     interval: float | None,
 ) -> list[Backtest]:
     """Replay what is asked for: as it is, where that is to be compared, and with what was set."""
-    from engine.app.backtest import Asked, backtest, samples_of
+    from engine.app.backtest import backtest, samples_of
+    from engine.app.subject import Asked, declared
     from engine.model.runbook import Mode
 
     params = dict(map(assigned, changes))
@@ -127,10 +128,13 @@ def tested(
         takes=takes,
         interval=interval,
     )
+    variants: list[Asked] = [without(asked), asked] if compare else [asked]
+    subjects = [
+        declared(app.settings, each, note if each is asked else lambda _: None) for each in variants
+    ]  # before samples are read, which may take long
     told = progress()
     past = samples_of(app, given, told)
-    variants: list[Asked] = [without(asked), asked] if compare else [asked]
-    found = [backtest(app, each, past, told, note, live=given is None) for each in variants]
+    found = [backtest(app, each, past, told, note, live=given is None) for each in subjects]
     told("", 1.0)
     return found
 
@@ -189,13 +193,15 @@ def tell(found: Backtest, limit: int) -> None:
     params = "".join(f", {name}={value}" for name, value in found.params.items() if len(str(value)) < 20)  # noqa: PLR2004
     click.secho(line(f"{found.runbook} from {moment(found.since)} to {moment(found.until)} ({whole})"), bold=True)
     click.echo(line(f"{counted(found.hosts, 'host')}, every {exactly(found.interval)}{params}"))
+    if found.wanted is not None:
+        click.echo(f"samples begin only then; it was to begin at {moment(found.wanted)}")
     for text in summary(found):
         click.echo(text)
     left = len(found.firings) - limit
     if found.firings and limit:
         head(f"Firings{f', the newest {limit} of {len(found.firings)}' if left > 0 else ''}")
         for firing in found.firings[max(0, left) :]:
-            tell_firing(firing)
+            tell_firing(found, firing)
     if found.silent and limit:
         head("Alerts that fired and opened no incident")
         for each in found.silent[-limit:]:
@@ -223,9 +229,14 @@ def summary(found: Backtest) -> list[str]:
     lines = [f"{counted(len(found.firings), 'firing')}: {', '.join(came)}"]
     caught = [each.earlier for each in found.known if each.earlier is not None]
     if found.known:
-        when = f", {sooner(statistics.median(caught))} (median)" if caught else ""
+        before = sum(each > 0 for each in caught)
+        when = f", {before} of them earlier; the median is {sooner(statistics.median(caught))}" if caught else ""
         lines.append(f"{len(caught)} of {counted(len(found.known), 'recorded incident')} caught{when}")
-    new = sum(not each.known for each in found.firings)
+    if found.recorded_since is None:
+        lines.append("no record of that time: nothing to compare with")
+    elif found.recorded_since > found.since:
+        lines.append(f"the record begins at {moment(found.recorded_since)}: what was before may be missing from it")
+    new = sum(found.unrecorded(each) for each in found.firings)
     if new:
         lines.append(f"{counted(new, 'firing')} with no recorded incident of this resource")
     return lines
@@ -237,13 +248,15 @@ def head(text: str) -> None:
     click.secho(text, bold=True, underline=True)
 
 
-def tell_firing(firing: Firing) -> None:
+def tell_firing(found: Backtest, firing: Firing) -> None:
     """Print a firing: where and what, what the record has beside it, and its story."""
     culprit = f", culprit {firing.culprit}" if firing.culprit else ""
     known = (
         f"; {firing.known[0]}, {sooner(firing.earlier)}"
         if firing.known and firing.earlier is not None
         else "; no recorded incident"
+        if found.unrecorded(firing)
+        else ""
     )
     others = f" (but {', '.join(firing.beside)} of another resource)" if firing.beside and not firing.known else ""
     ended = f"{firing.state} after {exactly(firing.ended_at - firing.opened_at)}" if firing.ended_at else firing.state
@@ -287,7 +300,8 @@ def beside(found: Sequence[Backtest]) -> None:
         ("runs", lambda each: each.runs),
         ("escalations", lambda each: sum(firing.count("escalate") for firing in each.firings)),
         ("recorded incidents caught", lambda each: f"{sum(known.caught for known in each.known)} of {len(each.known)}"),
-        ("firings with none recorded", lambda each: sum(not firing.known for firing in each.firings)),
+        ("of them earlier", lambda each: sum((known.earlier or 0) > 0 for known in each.known)),
+        ("firings with none recorded", lambda each: sum(map(each.unrecorded, each.firings))),
         ("could not be judged", lambda each: f"{1 - each.judged:.2%}"),
     ):
         rows.append((name, str(of(one)), str(of(other))))
@@ -309,7 +323,7 @@ def beside(found: Sequence[Backtest]) -> None:
         if alone:
             head(f"{title}: {counted(len(alone), 'firing')}")
             for firing in alone:
-                tell_firing(firing)
+                tell_firing(mine, firing)
 
 
 def sooner(earlier: float | None) -> str:

@@ -28,7 +28,7 @@ EXPECTED = {
     ("engine.samples.store", "SamplesFull"): Exit.ERROR,
     ("engine.app.wiring", "BusyError"): Exit.UNAVAILABLE,
     ("engine.app.wiring", "AppError"): Exit.ERROR,
-    ("engine.app.backtest", "AskedError"): Exit.USAGE,
+    ("engine.app.subject", "AskedError"): Exit.USAGE,
     ("engine.app.backtest", "NoSamplesError"): Exit.UNAVAILABLE,
     ("engine.chaos.place", "RefusedError"): Exit.REFUSED,
     ("engine.chaos.place", "DrillError"): Exit.ERROR,

@@ -99,7 +99,11 @@ class Blind:
 
 @dataclass(frozen=True, slots=True)
 class Backtest:
-    """What a runbook would have decided, over the time from `since` to `until`; `assumed` says by what the replay goes."""
+    """What a runbook would have decided, over the time from `since` to `until`; `assumed` says by what the replay goes.
+
+    `wanted` is when it was to begin, where samples begin later. `recorded_since` is when the record begins that was compared
+    with; None for none.
+    """
 
     runbook: str
     params: Mapping[str, object]
@@ -113,7 +117,14 @@ class Backtest:
     silent: tuple[Silent, ...]
     known: tuple[Known, ...]
     blind: tuple[Blind, ...]
+    wanted: float | None = None
+    recorded_since: float | None = None
     assumed: tuple[str, ...] = ()
+
+    def unrecorded(self, firing: Firing) -> bool:
+        """Return whether the record, which there was by then, has nothing of a firing."""
+        over = self.until if firing.ended_at is None else firing.ended_at
+        return not firing.known and self.recorded_since is not None and self.recorded_since <= over
 
     @property
     def runs(self) -> int:

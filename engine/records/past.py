@@ -85,6 +85,12 @@ class Past:
         with self.record.reading() as connection:
             return connection.execute(select(func.max(entries.c.number))).scalar() or 0
 
+    def oldest(self) -> float | None:
+        """Return when the first entry was written that is there; None for none."""
+        with self.record.reading() as connection:
+            at = connection.execute(select(entries.c.at).order_by(entries.c.number).limit(1)).scalar()
+            return None if at is None else float(at)
+
     def entries_after(self, number: int, limit: int) -> tuple[Logged, ...]:
         """Return the first `limit` entries with a higher number, in order."""
         query = select(entries).where(entries.c.number > number).order_by(entries.c.number).limit(limit)

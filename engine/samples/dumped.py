@@ -44,6 +44,11 @@ class Dumped:
         times, values = (np.concatenate(column) for column in zip(*pieces, strict=True))
         return Block(tuple(series), np.cumsum(counts), times, values)
 
+    def pace(self) -> float:
+        """Return how many seconds the samples of a series are apart: the median of a series, and half of all series' are shorter."""
+        gaps = [float(np.median(np.diff(times))) for times, _ in self._rows.values() if len(times) > 1]
+        return float(np.median(gaps)) / 1000 if gaps else 0.0
+
     def oldest(self) -> float | None:
         """Return the time of the oldest sample in seconds; None when there is none."""
         return min((int(times[0]) for times, _ in self._rows.values()), default=0) / 1000 if self._rows else None

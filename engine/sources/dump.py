@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,13 +16,28 @@ from engine.sources.page import PageError, PageLimits, PageReader, read_value
 
 END: Final = b"# EOF"
 """The last line of OpenMetrics: there, times are seconds; in the other formats, milliseconds."""
-LATEST: Final = 1 << 53
+LATEST: Final = 253_402_300_800_000
+"""Milliseconds: no time is so late, nor so far before 1970. It is the year 10000, and who reads milliseconds as seconds is behind it."""
+EARLY: Final = 100_000_000_000
+"""Milliseconds: no time of samples is in the first three years after 1970, unless seconds were read as milliseconds."""
 LINE: Final = 65_536
 """Bytes of the longest line."""
+FORM: Final = 'a line is a series, a value and a time, as in name{label="value"} 1.5 1795000000'
+BROKEN: Final = (EOFError, gzip.BadGzipFile, zlib.error)
+"""What gzip raises where a file is not what it should be."""
 
 
 class DumpError(ValueError):
-    """A file cannot be read; the message says at which line and why."""
+    """A file cannot be read: why, what helps, and at which line, with its text."""
+
+    def __init__(self, message: str, fix: str, line: int | None = None, text: str = "") -> None:
+        super().__init__(message, fix, line, text)
+        self.message, self.fix, self.line, self.text = message, fix, line, text
+
+    def __str__(self) -> str:
+        """Return the error as people read it."""
+        place = "" if self.line is None else f"line {self.line}: "
+        return f"{place}{self.message}; {self.fix}"
 
 
 class Bytes(Protocol):
@@ -42,7 +59,7 @@ def read_dump(
 
     A file that ends in `.gz` is read through gzip. Raises DumpError, OSError.
     """
-    scale = 1000.0 if is_open_metrics(path) else 1.0
+    seconds = is_open_metrics(path)
     reader = PageReader({}, PageLimits(line=LINE))
     whole = path.stat().st_size
     with path.open("rb") as raw:
@@ -53,9 +70,9 @@ def read_dump(
                     progress(raw.tell(), whole)
                 text = line.strip()
                 if text and not text.startswith(b"#"):
-                    yield sample_of(reader, text, number, scale)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise DumpError(str(error)) from error
+                    yield sample_of(reader, text, number, seconds=seconds)
+        except BROKEN as error:
+            raise broken(error) from error
 
 
 def is_open_metrics(path: Path) -> bool:
@@ -69,8 +86,8 @@ def is_open_metrics(path: Path) -> bool:
         try:
             while piece := file.read(1 << 20):
                 last = last[-64:] + piece
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise DumpError(str(error)) from error
+        except BROKEN as error:
+            raise broken(error) from error
         return last.rstrip().endswith(END)
 
 
@@ -79,25 +96,47 @@ def opened(path: Path, raw: io.BufferedReader) -> Bytes:
     return gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
 
 
-def sample_of(reader: PageReader, line: bytes, number: int, scale: float) -> tuple[Labels, int, float]:
-    """Return the sample that a line is. Raises DumpError."""
-    try:
-        return parsed(reader, line, scale)
-    except (PageError, UnicodeDecodeError) as error:
-        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise DumpError(f"line {number}: {reason}") from error
+def broken(error: Exception) -> DumpError:
+    """Return what is said of a file that gzip cannot read to its end."""
+    reason = "it ends before its gzip stream does" if isinstance(error, EOFError) else f"gzip cannot read it ({error})"
+    return DumpError(reason, "copy or write it again; what is not compressed must not end in .gz")
 
 
-def parsed(reader: PageReader, line: bytes, scale: float) -> tuple[Labels, int, float]:
-    """Return series, time and value. Raises PageError, UnicodeDecodeError."""
+def sample_of(reader: PageReader, line: bytes, number: int, *, seconds: bool) -> tuple[Labels, int, float]:
+    """Return the sample that a line is; its time is in `seconds` or in milliseconds. Raises DumpError."""
     if len(line) > LINE:
-        raise PageError(f"longer than {LINE} bytes")
-    labels, rest = reader.split(line.decode())
-    value = read_value(rest)
+        raise DumpError(f"longer than {LINE} bytes", FORM, number, readable(line))
+    try:
+        labels, rest = reader.split(line.decode())
+        value = read_value(rest)
+    except UnicodeDecodeError as error:
+        raise DumpError("not UTF-8", "write the file anew as UTF-8", number, readable(line)) from error
+    except PageError as error:
+        raise DumpError(str(error), FORM, number, readable(line)) from error
     words = rest.partition("#")[0].split()
     if len(words) == 1:
-        raise PageError("no time behind the value")
-    time = float(words[1]) * scale
-    if not -LATEST < time < LATEST:
-        raise PageError(f"not a time: {words[1]}")
+        raise DumpError("no time behind the value", FORM, number, readable(line))
+    time = float(words[1]) * (1000.0 if seconds else 1.0)
+    if (wrong := mistaken(time, words[1], seconds=seconds)) is not None:
+        raise DumpError(*wrong, number, readable(line))
     return labels, round(time), value
+
+
+def mistaken(time: float, word: str, *, seconds: bool) -> tuple[str, str] | None:
+    """Return why a time (milliseconds) cannot be meant, and what helps; None where it can."""
+    if not math.isfinite(time):
+        return f"not a time: {word}", FORM
+    if not -LATEST < time < LATEST:
+        fix = f"in a file that ends in '{END.decode()}' times are seconds: leave that line out, or write seconds"
+        return f"no time of ours: {word}", fix if seconds else "times are milliseconds since 1970"
+    if not seconds and 0 < time < EARLY:
+        return (
+            f"a time in {1970 + int(time / 31_556_952_000)}: {word}",
+            f"where times are seconds (OpenMetrics) the last line must be '{END.decode()}': the file is cut off, or lacks it",
+        )
+    return None
+
+
+def readable(line: bytes) -> str:
+    """Return a line as far as it can be shown."""
+    return line[:LINE].decode(errors="replace")

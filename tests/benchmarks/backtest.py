@@ -35,8 +35,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.app import App
-from engine.app.backtest import Asked, declared
 from engine.app.replay import Assumed, Imagined, Nowhere, Then, replay
+from engine.app.subject import Asked, declared
 from engine.controller import Controller, Declared, Tick
 from engine.model.decision import Entry
 from engine.model.labels import Batch, Labels
@@ -256,14 +256,14 @@ def timed(folder: Path, runbook: str, *more: str) -> tuple[float, dict[str, obje
 def slice_of(folder: Path, runbook: str, length: int) -> tuple[float, float, int, bool]:
     """Replay a slice around a fault both ways; return the seconds of each, how many ticks one took, and whether they agree."""
     with App.open(folder) as app:
-        declarations, catalog, _ = declared(app.settings, Asked(runbook), lambda _: None)
+        subject = declared(app.settings, Asked(runbook), lambda _: None)
         store = app.read_samples()
         faults = json.loads((folder / "faults.json").read_text())
         oldest = store.oldest() or 0.0
         longest = max(faults, key=lambda each: each[3] - each[2] if each[0] == "memory" else 0)
         start = math.ceil((oldest + longest[2] * STEP) / STEP) * STEP
         instants = Instants(start * 1000, STEP * 1000, length)
-        said = Declared(catalog, declarations.inventory.fleet, declarations.prepare)
+        said = Declared(subject.catalog, subject.declarations.inventory.fleet, subject.declarations.prepare)
         quick: list[tuple[float, Entry]] = []
         began = time.perf_counter()
         sweep = Sweep(store, instants, round(app.freshness * 1000))

@@ -41,6 +41,11 @@ MISTAKES = {
     "no-metric": ("metrics", "list", "memry_free_bytes"),
     "no-lab": ("lab", "status", "--dir", "nowhere"),
     "no-lab-to-end": ("lab", "down", "--dir", "nowhere"),
+    "no-runbook-to-replay": ("backtest", "memory-shrt"),
+    "no-draft": ("backtest", "./memory-short.yml"),
+    "no-param": ("backtest", "memory-short", "--set", "lest=200"),
+    "no-samples-then": ("backtest", "memory-short", "--since", "2001-01-01", "--until", "2001-01-02"),
+    "nothing-to-compare": ("backtest", "memory-short", "--compare"),
 }
 
 
@@ -130,6 +135,7 @@ HELPS = (
     ("drill",), ("drill", "list"), ("drill", "run"), ("drill", "report"), ("drill", "quiet"), ("drill", "undo"),
     ("plan",), ("run",), ("approve",), ("deny",), ("silence",), ("silence", "list"), ("silence", "add"), ("silence", "expire"),
     ("audit-log",), ("audit-log", "list"), ("audit-log", "verify"), ("audit-log", "export"), ("backup",), ("restore",),
+    ("backtest",),
 )  # fmt: skip
 
 
