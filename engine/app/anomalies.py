@@ -18,13 +18,11 @@ import numpy as np
 import structlog
 
 from engine.app.health import Figure
-from engine.core.watching.roster import Roster
+from engine.core.watching.roster import ANOMALY, Roster
 from engine.model.labels import METRIC_NAME, Batch, Labels
 from engine.promql import STALE
 from engine.promql.block import LatestStorage
 
-ANOMALY: Final = "mendbook_anomaly_score"
-"""One series for each alarm, while it is on."""
 COUNT: Final = "mendbook_anomalies"
 """How many there are of each instance, 0 where none is: so a rule about them is false where all is well, not unknown."""
 REACH: Final = 60.0

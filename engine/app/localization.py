@@ -9,6 +9,7 @@ from engine.core.rca.inquiry import HISTORY, LOOKBACK, RECENT
 from engine.core.rca.live import live_frame
 from engine.core.rca.relations import topology_of
 from engine.core.rca.signals import Frame, Signal, Topology
+from engine.core.rca.watched import Watched, watched
 from engine.model.target import Fleet
 from engine.promql import Storage
 from engine.sources.recording import read_edges, read_recording
@@ -18,18 +19,20 @@ ROWS = HISTORY + LOOKBACK + RECENT
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Series and who calls whom; `step` is how far apart the rows are, in seconds."""
+    """Series, who calls whom and what the default watch was alarmed by; `step` is how far apart the rows are, in seconds."""
 
     frame: Frame
     topology: Topology
     step: float
+    alarms: tuple[Watched, ...] = ()
 
 
 def of_store(store: Storage, fleet: Fleet, at: float, step: float) -> Evidence:
     """Return what the samples say up to `at`, one row a step (seconds), as far back as an inquiry looks."""
     span = ROWS * step
     block = store.select((), round((at - span) * 1000), round(at * 1000))
-    return Evidence(live_frame(block, fleet, at, step, ROWS), topology_of(block.series, fleet), step)
+    alarms = watched(block, fleet, at, step, LOOKBACK * step)
+    return Evidence(live_frame(block, fleet, at, step, ROWS), topology_of(block.series, fleet), step, alarms)
 
 
 def of_files(recording: Path, edges: Path | None) -> Evidence:

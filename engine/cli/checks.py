@@ -47,8 +47,9 @@ def unknown_series(runbooks: Sequence[Runbook], known: Collection[str]) -> Itera
 
 def own_series() -> Collection[str]:
     """Return the names of the series that the engine itself makes, whether or not it has done so yet."""
-    from engine.app.anomalies import ANOMALY, COUNT
+    from engine.app.anomalies import COUNT
     from engine.app.health import HELP
+    from engine.core.watching.roster import ANOMALY
 
     return {*HELP, ANOMALY, COUNT}
 
@@ -58,7 +59,8 @@ def not_concluded(runbooks: Sequence[Runbook], settings: Settings) -> Iterator[P
 
     So is one that asks for an alarm alone, which is a series while it is on: it is unknown while all is well.
     """
-    from engine.app.anomalies import ANOMALY, COUNT
+    from engine.app.anomalies import COUNT
+    from engine.core.watching.roster import ANOMALY
 
     apart = settings.evaluator is not None
     for runbook in runbooks:

@@ -222,6 +222,26 @@ def test_the_samples_of_a_project_name_host_resource_and_culprit(sampled: Projec
     assert abs(told["at"] - 60.0 - told["onset"]) <= 30.0
 
 
+def test_what_the_default_watch_was_alarmed_by_is_evidence(project: Project) -> None:
+    from engine.app.anomalies import Anomalies
+
+    now = time.time()
+    leaky = Labels({"__name__": "process_resident_memory_bytes", "instance": "web-1", "groupname": "leaky"})
+    with SampleStore(project.root / ".mendbook" / "samples") as store:
+        watch = Anomalies(store, project.root / "usual.npz", interval=15, most=10)
+        for back in range(50, -1, -1):
+            taken = 2e9 if back < 5 else 0.0
+            store.append(Batch(now - 15.0 * back, (leaky,), (5e8 + taken + 1e7 * math.sin(back * 2.399),)))
+            store.append(watch.collect(now - 15.0 * back))
+    told = json.loads(project.run("localize", "--step", "15s", "-o", "json").out)
+    (first,) = told["suspects"]
+    assert (first["node"], first["resource"], first["culprit"]) == ("web-1", "memory", "leaky")
+    assert first["evidence"][-1].startswith(
+        "the watch has been in alarm for 45 s: process_resident_memory_bytes (leaky)"
+    )
+    assert told["onset"] <= told["detected_at"] <= now - 44.0
+
+
 def test_a_moment_before_it_began_may_be_asked_about(sampled: Project) -> None:
     told = sampled.run("localize", "--step", "15s", "--at", "3m")
     assert (told.code, "nothing unusual" in told.out) == (0, True)

@@ -156,6 +156,7 @@ def test_what_lasts_is_the_running_median_of_three(table: list[list[float]]) -> 
 
 
 @given(st.lists(st.one_of(st.floats(-1e9, 1e9), st.just(math.nan)), min_size=1, max_size=30))
+@settings(deadline=None)
 def test_medians_are_those_of_the_samples_that_are_there(row: list[float]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.core.rca import watched
 from engine.core.rca.burden import rank as rank_of
 from engine.core.rca.onset import alarmed, began
 from engine.core.rca.rank import Alarm, Ranked, ranked
 from engine.core.rca.reference import WIDTH
 from engine.core.rca.scene import Scene, scene
 from engine.core.rca.signals import Frame, Topology
+from engine.core.rca.watched import Watched
 
 RECENT = 6
 """So many of the newest rows are what is asked about: trouble that lasted three samples is found until three samples after its end."""
@@ -74,11 +76,12 @@ def inquire(
     at: float | None = None,
     alarm: Alarm | None = None,
     baseline: Frame | None = None,
+    alarms: Sequence[Watched] = (),
 ) -> Finding:
     """Return what the samples up to `at` (the newest by default) say about what is wrong then.
 
     A `baseline` is a time that is known to be good, with the same signals; otherwise it is what comes before, or, where that is too
-    little, what comes after as well. Raises ValueError where there is no row up to `at`.
+    little, what comes after as well. `alarms` of the default watch are evidence beside the samples. Raises ValueError where there is no row up to `at`.
     """
     frame = finite(frame)
     end = len(frame.times) if at is None else int(np.searchsorted(frame.times, at, side="right"))
@@ -87,18 +90,22 @@ def inquire(
     first = max(0, end - RECENT)
     past, remarks = history(frame, first, end, baseline)
     courses = scene(past, frame.from_row(max(0, min(first - WIDTH + 1, end - LOOKBACK)), end), topology)
-    suspects = ranked(courses.since(float(frame.times[first])), alarm)[:MOST]
+    now, step = float(frame.times[end - 1]), step_of(frame)
+    more = watched.suspects(alarms, now, step)
+    suspects = watched.heard(ranked(courses.since(float(frame.times[first])), alarm, more)[:MOST], alarms, now, step)
     weighed = newest_first(suspects, courses)
     total = sum(each.strength for each, _ in weighed)
-    accused = tuple(_accuse(each, row, total, courses) for each, row in weighed)
+    accused = tuple(_accuse(each, row, total, courses, alarms) for each, row in weighed)
     began_at = next((each.onset for each in accused[:FEW] if each.onset is not None), None)
     detected = None
     if began_at is not None:
         where = {accused[0].node} if alarm is None else {accused[0].node, alarm.node}
-        watched = [column for node in sorted(where) for column in courses.columns.get(node, ())]
-        detected = alarmed(courses, np.array(watched, dtype=int), began_at)
+        columns = [column for node in sorted(where) for column in courses.columns.get(node, ())]
+        told = [each.since for each in alarms if each.node in where and each.since >= began_at]
+        said = alarmed(courses, np.array(columns, dtype=int), began_at)
+        detected = min((*told, *(() if said is None else (said,))), default=None)
     return Finding(
-        at=float(frame.times[end - 1]),
+        at=now,
         suspects=accused,
         margin=margin([each for each, _ in weighed]),
         onset=began_at,
@@ -189,14 +196,23 @@ def newest_first(suspects: Sequence[Ranked], courses: Scene) -> list[tuple[Ranke
     return sorted(weighed, key=lambda pair: -pair[0].strength)
 
 
-def _accuse(suspect: Ranked, row: int | None, total: float, courses: Scene) -> Accused:
-    """Return a suspect as it is told."""
+def step_of(frame: Frame) -> float:
+    """Return how far apart the newest rows are; 0 where there is but one."""
+    return float(frame.times[-1] - frame.times[-2]) if len(frame.times) > 1 else 0.0
+
+
+def _accuse(suspect: Ranked, row: int | None, total: float, courses: Scene, alarms: Sequence[Watched]) -> Accused:
+    """Return a suspect as it is told; where its series does not show when it began, or was off before what is looked at, an alarm says so."""
+    onset = None if row is None else float(courses.now.times[row])
+    heard = watched.since_when(suspect.node, suspect.resource, alarms) if not row else None
+    if heard is not None:
+        onset = heard if onset is None else min(onset, heard)
     return Accused(
         suspect.node,
         str(suspect.resource),
         suspect.culprit,
         round(suspect.strength / total, 4),
         suspect.evidence,
-        None if row is None else float(courses.now.times[row]),
+        onset,
         suspect.column,
     )

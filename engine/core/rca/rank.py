@@ -83,13 +83,13 @@ def rank(past: Frame, now: Frame, topology: Topology, alarm: Alarm | None = None
     return ranked(scene(past, now, topology), alarm)
 
 
-def ranked(seen: Scene, alarm: Alarm | None = None) -> tuple[Ranked, ...]:
-    """Return the suspects of a scene, the strongest first; see `rank`."""
+def ranked(seen: Scene, alarm: Alarm | None = None, more: Iterable[Ranked] = ()) -> tuple[Ranked, ...]:
+    """Return the suspects of a scene, the strongest first; see `rank`. There are `more` suspects by other evidence than the scene's."""
     topology = seen.topology
     near = set(topology.below(alarm.node)) if alarm is not None and alarm.node in topology.callees else None
     peaks = seen.furthest
     seen_to_fail = blamed([*costs(seen, alarm), *silence(seen), *unseen(seen)], topology)
-    suspects = [*resources(seen, peaks), *slow_ways(seen, peaks), *seen_to_fail]
+    suspects = [*resources(seen, peaks), *slow_ways(seen, peaks), *seen_to_fail, *more]
     found: dict[tuple[str, str], list[Ranked]] = {}
     for suspect in suspects:
         if near is None or suspect.node in near:
@@ -104,7 +104,8 @@ def together(same: list[Ranked]) -> Ranked:
     first, notable = same[0], [each for each in same[1:] if each.strength >= strength(NOTABLE)]
     more = tuple(sentence for each in notable[: WORDS - 1] for sentence in each.evidence)
     culprit = next((each.culprit for each in (first, *notable) if each.culprit is not None), None)
-    return replace(first, evidence=first.evidence + more, culprit=culprit)
+    column = next((each.column for each in same if each.column is not None), None)
+    return replace(first, evidence=first.evidence + more, culprit=culprit, column=column)
 
 
 def resources(seen: Scene, peaks: np.ndarray) -> Iterable[Ranked]:
@@ -271,7 +272,7 @@ def settled(suspects: Sequence[Ranked], seen: Scene) -> Iterable[Ranked]:
             slow.setdefault(each.node, each)
     causes: dict[str, Ranked] = {}
     followers: dict[int, float] = {}
-    for node, own in used.items():
+    for node, own in ((node, shown(each)) for node, each in used.items()):
         symptom = slow.get(node)
         if symptom is None:
             continue
@@ -291,6 +292,12 @@ def settled(suspects: Sequence[Ranked], seen: Scene) -> Iterable[Ranked]:
             yield replace(each, strength=followers[id(each)])
         elif each.resource not in RESOURCES or each.strength >= strength(NOTABLE):
             yield each
+
+
+def shown(own: list[Ranked]) -> list[Ranked]:
+    """Return what a node may have used up, without what is only heard of where something is seen to have gone."""
+    there = [each for each in own if each.column is not None]
+    return there if any(each.strength >= strength(NOTABLE) for each in there) else own
 
 
 def begun(seen: Scene, suspect: Ranked) -> int:

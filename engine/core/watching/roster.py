@@ -16,6 +16,8 @@ from engine.core.watching.tuning import Tuning
 from engine.core.watching.watch import Sight, Watch
 from engine.model.labels import METRIC_NAME, Labels
 
+ANOMALY: Final = "mendbook_anomaly_score"
+"""The series that tells of an alarm while it is on, with the labels of the one that it is about, its name as `metric` and the alarm's `kind`."""
 GONE: Final = 300.0
 """Seconds after which a series without a sample is not told of any more: an instant selector would not find it either."""
 FORGOTTEN: Final = 3 * 86_400.0
