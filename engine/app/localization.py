@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.core.rca.inquiry import HISTORY, LOOKBACK, RECENT
 from engine.core.rca.live import live_frame
-from engine.core.rca.relations import topology_of
+from engine.core.rca.relations import peers_of, topology_of
 from engine.core.rca.signals import Frame, Signal, Topology
 from engine.core.rca.watched import Watched, watched
 from engine.model.target import Fleet
@@ -19,12 +20,13 @@ ROWS = HISTORY + LOOKBACK + RECENT
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Series, who calls whom and what the default watch was alarmed by; `step` is how far apart the rows are, in seconds."""
+    """Series, who calls whom and what the default watch was alarmed by, and the peers of each node; `step` is how far apart the rows are, in seconds."""
 
     frame: Frame
     topology: Topology
     step: float
     alarms: tuple[Watched, ...] = ()
+    peers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def of_store(store: Storage, fleet: Fleet, at: float, step: float) -> Evidence:
@@ -32,7 +34,8 @@ def of_store(store: Storage, fleet: Fleet, at: float, step: float) -> Evidence:
     span = ROWS * step
     block = store.select((), round((at - span) * 1000), round(at * 1000))
     alarms = watched(block, fleet, at, step, LOOKBACK * step)
-    return Evidence(live_frame(block, fleet, at, step, ROWS), topology_of(block.series, fleet), step, alarms)
+    topology = topology_of(block.series, fleet)
+    return Evidence(live_frame(block, fleet, at, step, ROWS), topology, step, alarms, peers_of(fleet))
 
 
 def of_files(recording: Path, edges: Path | None) -> Evidence:

@@ -125,7 +125,7 @@ def inquired(evidence: Evidence, at: float | None, alarm: str | None) -> Finding
     if not evidence.frame.signals:
         raise Failure("there is no sample of then: --at asks about another moment", Exit.UNAVAILABLE)
     try:
-        return inquire(evidence.frame, evidence.topology, at, about, alarms=evidence.alarms)
+        return inquire(evidence.frame, evidence.topology, at, about, alarms=evidence.alarms, peers=evidence.peers)
     except ValueError as error:
         first = float(evidence.frame.times[0]) if len(evidence.frame.times) else 0.0
         raise Failure(f"{error}; the first one is of {when(first)}", Exit.USAGE) from error

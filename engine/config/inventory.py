@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def read(paths: tuple[Path, ...], listed: Mapping[str, Mapping[str, object]]) ->
             name=name,
             groups=frozenset(group for group, inside in groups.items() if name in inside and group != "all"),
             instances=instances(name, hosts[name]),
-            depends_on=listing(hosts[name].get("depends_on")),
+            depends_on=needed(name, listing(hosts[name].get("depends_on")), groups, hosts),
             variables=Labels(
                 {key: text for key, each in hosts[name].items() if (text := plain_text(each)) is not None}
             ),
@@ -161,6 +161,14 @@ def members(listed: Mapping[str, Mapping[str, object]]) -> dict[str, tuple[str, 
     return {
         group: tuple(dict.fromkeys(inside(group, frozenset({group})))) for group in ("all", *listed) if group != "_meta"
     }
+
+
+def needed(
+    name: str, said: Iterable[str], groups: Mapping[str, tuple[str, ...]], hosts: Container[str]
+) -> tuple[str, ...]:
+    """Return the hosts that a host depends on: those it names, and those of the groups that it names, but itself."""
+    found = [inside for each in said for inside in ((each,) if each in hosts else groups.get(each, (each,)))]
+    return tuple(dict.fromkeys(each for each in found if each != name or each in said))
 
 
 def instances(name: str, variables: Mapping[str, Value]) -> frozenset[str]:

@@ -90,6 +90,14 @@ def test_a_port_of_one_host_on_an_address_of_another_is_remarked_upon() -> None:
     assert listed(**ports).problems == ()
 
 
+def test_a_host_may_depend_on_a_group() -> None:
+    hostvars = {"web1": {"depends_on": ["db", "cache1"]}, "db2": {"depends_on": "db"}}
+    groups = {"web": {"hosts": ["web1"]}, "db": {"hosts": ["db1", "db2"]}, "cache": {"hosts": ["cache1"]}}
+    listing = {"_meta": {"hostvars": hostvars}, "all": {"children": [*groups]}, **groups}
+    fleet = read((Path("hosts.yml"),), listing).fleet
+    assert [fleet.targets[name].depends_on for name in ("web1", "db2")] == [("db1", "db2", "cache1"), ("db1",)]
+
+
 def test_a_dependency_that_is_not_there_is_remarked_upon() -> None:
     assert [problem.code for problem in listed(a={"depends_on": ["gone"]}).problems] == ["unknown-host"]
 

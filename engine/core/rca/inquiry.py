@@ -6,7 +6,7 @@ trouble in it does not count (`engine.core.rca.reference`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from engine.core.rca import watched
 from engine.core.rca.burden import rank as rank_of
 from engine.core.rca.onset import alarmed, began
+from engine.core.rca.peers import compared
 from engine.core.rca.rank import Alarm, Ranked, ranked
 from engine.core.rca.reference import WIDTH
 from engine.core.rca.scene import Scene, scene
@@ -77,11 +78,13 @@ def inquire(
     alarm: Alarm | None = None,
     baseline: Frame | None = None,
     alarms: Sequence[Watched] = (),
+    peers: Mapping[str, Sequence[str]] | None = None,
 ) -> Finding:
     """Return what the samples up to `at` (the newest by default) say about what is wrong then.
 
     A `baseline` is a time that is known to be good, with the same signals; otherwise it is what comes before, or, where that is too
-    little, what comes after as well. `alarms` of the default watch are evidence beside the samples. Raises ValueError where there is no row up to `at`.
+    little, what comes after as well. `alarms` of the default watch are evidence beside the samples, and so is what the `peers` of a node
+    do, who are there for the same. Raises ValueError where there is no row up to `at`.
     """
     frame = finite(frame)
     end = len(frame.times) if at is None else int(np.searchsorted(frame.times, at, side="right"))
@@ -92,7 +95,9 @@ def inquire(
     courses = scene(past, frame.from_row(max(0, min(first - WIDTH + 1, end - LOOKBACK)), end), topology)
     now, step = float(frame.times[end - 1]), step_of(frame)
     more = watched.suspects(alarms, now, step)
-    suspects = watched.heard(ranked(courses.since(float(frame.times[first])), alarm, more)[:MOST], alarms, now, step)
+    recent = courses.since(float(frame.times[first]))
+    among = compared(ranked(recent, alarm, more)[:MOST], recent, peers or {})
+    suspects = watched.heard(among, alarms, now, step)
     weighed = newest_first(suspects, courses)
     total = sum(each.strength for each, _ in weighed)
     accused = tuple(_accuse(each, row, total, courses, alarms) for each, row in weighed)
