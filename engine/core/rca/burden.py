@@ -54,12 +54,16 @@ class Burden:
 
 def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
     """Return the burden of each node that has a figure of this kind (latency or errors) now and in the past."""
-    figures = {node: best for node, own in seen.columns.items() if (best := figure(seen, own, kind)) is not None}
+    fitting = own_columns(seen, kind)
+    figures = {node: best for node, own in fitting.items() if (best := figure(seen, own, kind)) is not None}
     if not figures or not len(seen.now.times):
         return {}
     nodes, columns = list(figures), list(figures.values())
     whole = [seen.now.signals[column].counted for column in columns]
-    counters = [() if known else counted(node, seen) for node, known in zip(nodes, whole, strict=True)]
+    calls_of = {node: own[0] for node, own in own_columns(seen, Kind.TRAFFIC).items()}
+    counters = [
+        () if known else counted(node, calls_of, seen.topology) for node, known in zip(nodes, whole, strict=True)
+    ]
     level = seen.usual.level[columns]
     unit = np.array([seen.now.signals[column].sign for column in columns], dtype=float)
     before, after = seen.past.values[:, columns], seen.now.values[:, columns]
@@ -74,21 +78,24 @@ def burdens(seen: Scene, kind: Kind) -> dict[str, Burden]:
     spread = reference(sustained(unit * (before - level) * count_before), least).scale
     told = np.isfinite(costs).any(axis=0) & np.isfinite(spread)
     worst = np.where(np.isfinite(costs), costs, -np.inf).argmax(axis=0)
-    found: dict[str, Burden] = {}
-    for place in np.flatnonzero(told).tolist():
-        row = int(worst[place])
-        found[nodes[place]] = Burden(
+    each = np.arange(len(nodes))
+    shifts = (costs[worst, each] / spread).tolist()
+    levels, reached, many = level.tolist(), after[worst, each].tolist(), count_after[worst, each].tolist()
+    rows = worst.tolist()
+    return {
+        nodes[place]: Burden(
             node=nodes[place],
             kind=kind,
             costs=costs[:, place],
-            worst=row,
-            shift=float(costs[row, place] / spread[place]),
-            before=float(level[place]),
-            after=float(after[row, place]),
-            calls=float(count_after[row, place]) if counters[place] else None,
+            worst=rows[place],
+            shift=shifts[place],
+            before=levels[place],
+            after=reached[place],
+            calls=many[place] if counters[place] else None,
             column=columns[place],
         )
-    return found
+        for place in np.flatnonzero(told).tolist()
+    }
 
 
 def figure(seen: Scene, own: Iterable[int], kind: Kind) -> int | None:
@@ -117,30 +124,31 @@ def rank(name: str) -> tuple[int, float]:
     return 1, numbers[-1] if numbers else 0.0
 
 
-def counted(node: str, seen: Scene) -> tuple[int, ...]:
+def own_columns(seen: Scene, kind: Kind) -> dict[str, list[int]]:
+    """Return the columns of each node that are of a kind, about all of its calls, and known from the past."""
+    found: dict[str, list[int]] = {}
+    known = seen.known.tolist()
+    for column, signal in enumerate(seen.now.signals):
+        if signal.kind is kind and signal.peer is None and known[column]:
+            found.setdefault(signal.node, []).append(column)
+    return found
+
+
+def counted(node: str, calls_of: Mapping[str, int], topology: Topology) -> tuple[int, ...]:
     """Return what counts a node's calls: its own count, or else the counts of those who call it; nothing where there is none."""
-    own = calls_of(seen, node)
-    if own is not None:
-        return (own,)
-    of_callers = (calls_of(seen, caller) for caller in seen.topology.callers.get(node, ()))
-    return tuple(each for each in of_callers if each is not None)
-
-
-def calls_of(seen: Scene, node: str) -> int | None:
-    """Return which column counts a node's calls; None when none does."""
-    for each in seen.columns.get(node, ()):
-        signal = seen.now.signals[each]
-        if signal.kind is Kind.TRAFFIC and signal.peer is None and seen.known[each]:
-            return each
-    return None
+    if node in calls_of:
+        return (calls_of[node],)
+    return tuple(calls_of[caller] for caller in topology.callers.get(node, ()) if caller in calls_of)
 
 
 def totals(frame: Frame, counters: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Return for each node the sum of its counts in each row; 1 where nothing counts."""
     total: np.ndarray = np.ones((len(frame.times), len(counters)))
+    single = [place for place, columns in enumerate(counters) if len(columns) == 1]
+    total[:, single] = frame.values[:, [counters[place][0] for place in single]]
     for place, columns in enumerate(counters):
-        if columns:
-            total[:, place] = frame.values[:, columns[0]] if len(columns) == 1 else frame.values[:, columns].sum(axis=1)
+        if len(columns) > 1:
+            total[:, place] = frame.values[:, columns].sum(axis=1)
     return total
 
 

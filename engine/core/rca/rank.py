@@ -100,6 +100,8 @@ def ranked(seen: Scene, alarm: Alarm | None = None, more: Iterable[Ranked] = ())
 
 def together(same: list[Ranked]) -> Ranked:
     """Return what speaks for one resource of one node as one suspect: the strongest, with the words of the next ones and the first culprit named."""
+    if len(same) == 1:
+        return same[0]
     same.sort(key=lambda each: -each.strength)
     first, notable = same[0], [each for each in same[1:] if each.strength >= strength(NOTABLE)]
     more = tuple(sentence for each in notable[: WORDS - 1] for sentence in each.evidence)
@@ -219,14 +221,19 @@ def drops(seen: Scene, kinds: Collection[Kind] = ACTIVITY) -> dict[str, float]:
     """Return by how many scales each node that calls or is called does less than usual, the median over whatever of these kinds counts its doings."""
     if not len(seen.shifts):
         return {}
-    signs = np.array([signal.sign for signal in seen.now.signals])
-    lowest = np.fmin.reduce(seen.shifts * signs, axis=0).tolist()
+    nodes = set(seen.topology.nodes)
+    signals = seen.now.signals
+    columns = [
+        column
+        for column, signal in enumerate(signals)
+        if signal.kind in kinds and signal.peer is None and signal.node in nodes
+    ]
+    signs = np.array([signals[column].sign for column in columns])
+    lowest = np.fmin.reduce(seen.shifts[:, columns] * signs, axis=0).tolist()
     found: dict[str, list[float]] = {}
-    for node in seen.topology.nodes:
-        for column in seen.columns.get(node, ()):
-            signal = seen.now.signals[column]
-            if signal.kind in kinds and signal.peer is None and math.isfinite(lowest[column]):
-                found.setdefault(node, []).append(-lowest[column])
+    for column, low in zip(columns, lowest, strict=True):
+        if math.isfinite(low):
+            found.setdefault(signals[column].node, []).append(-low)
     return {node: statistics.median(each) for node, each in found.items()}
 
 

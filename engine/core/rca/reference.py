@@ -30,6 +30,11 @@ WIDTH = 3
 """So many samples have to agree: one peak is none."""
 
 
+CHUNK = 4096
+"""So many series at a time."""
+ARRAYS = ("level", "scale", "below", "samples")
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Per series (S,): `level`, `scale` above it and `below` it in the series' own unit, and the number of `samples` they rest on."""
@@ -52,6 +57,19 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
     The scale of a side is the largest of: the deviation by the median absolute deviation; how far the outer 5 percent on that side are from the median,
     so that a series which wanders by nature is not called unusual for it; a tenth of the level; `floor`.
     """
+    parts = [
+        _reference(
+            values[:, begin : begin + CHUNK], floor[begin : begin + CHUNK] if isinstance(floor, np.ndarray) else floor
+        )
+        for begin in range(0, max(1, values.shape[1]), CHUNK)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Reference(*(np.concatenate([getattr(each, name) for each in parts]) for name in ARRAYS))
+
+
+def _reference(values: np.ndarray, floor: np.ndarray | float) -> Reference:
+    """Return what is usual for a few columns: what is worked out in between stays in the processor's cache."""
     columns = np.ascontiguousarray(values.T)
     first, core = _usual(columns, floor)
     away = np.abs(columns - first.level[:, None]) > EPISODE * core[:, None]
@@ -67,7 +85,7 @@ def reference(values: np.ndarray, floor: np.ndarray | float = 0.0) -> Reference:
     some = floor[troubled] if isinstance(floor, np.ndarray) else floor
     quiet, _ = _usual(np.where(away[troubled], np.nan, columns[troubled]), some)
     parts = []
-    for name in ("level", "scale", "below", "samples"):
+    for name in ARRAYS:
         part = getattr(first, name).copy()
         part[troubled] = getattr(quiet, name)
         parts.append(part)
@@ -83,8 +101,7 @@ def _at_the_end(away: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 def _usual(columns: np.ndarray, floor: np.ndarray | float) -> tuple[Reference, np.ndarray]:
     """Return level and scales of each row of `columns` (S, T), whatever trouble there is in them, and the scale without tails."""
-    ordered = np.sort(columns, axis=1)  # NaN stands last
-    count = np.isfinite(ordered).sum(axis=1)
+    ordered, count = _ordered(columns)
     level = _place(ordered, count, 0.5)
     low, high = _place(ordered, count, TAIL), _place(ordered, count, 1 - TAIL)
     away = np.abs(ordered - level[:, None])
@@ -97,8 +114,16 @@ def _usual(columns: np.ndarray, floor: np.ndarray | float) -> tuple[Reference, n
 
 def median(columns: np.ndarray) -> np.ndarray:
     """Return the median of each row of `columns` (S, T), NaN left out; NaN for a row of nothing else."""
+    return _place(*_ordered(columns), 0.5)
+
+
+def _ordered(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row of `columns` (S, T) in order, NaN last, and how many of each are there."""
     ordered = np.sort(columns, axis=1)
-    return _place(ordered, np.isfinite(ordered).sum(axis=1), 0.5)
+    rows, width = ordered.shape
+    if width and np.isfinite(ordered[:, 0]).all() and np.isfinite(ordered[:, -1]).all():
+        return ordered, np.full(rows, width)
+    return ordered, np.isfinite(ordered).sum(axis=1)
 
 
 def _place(ordered: np.ndarray, count: np.ndarray, share: float) -> np.ndarray:
@@ -123,18 +148,23 @@ def sustained(values: np.ndarray, width: int = WIDTH) -> np.ndarray:
     width = min(width, len(values))
     if width <= 1:
         return values
-    before = np.full_like(values, np.nan)
-    before[1:] = values[:-1]
     if width < WIDTH:
+        before = np.full_like(values, np.nan)
+        before[1:] = values[:-1]
         return _mean(values, before)
-    first = np.full_like(values, np.nan)
-    first[2:] = values[:-2]
-    middle: np.ndarray = np.fmax(np.fmin(first, before), np.fmin(np.fmax(first, before), values))
-    gaps = np.isnan(first) | np.isnan(before) | np.isnan(values)
-    if gaps.any():
-        rows, columns = np.nonzero(gaps)
-        three = np.stack([each[rows, columns] for each in (first, before, values)], axis=1)
-        middle[rows, columns] = median(three)
+    middle = np.empty_like(values)
+    middle[0], middle[1] = values[0], _mean(values[1], values[0])
+    low, high = np.empty_like(values[0]), np.empty_like(values[0])
+    for row in range(2, len(values)):  # row by row, so that all of it stays in the processor's cache
+        first, before, last = values[row - 2], values[row - 1], values[row]
+        np.minimum(first, before, out=low)
+        np.maximum(first, before, out=high)
+        np.minimum(high, last, out=high)
+        np.maximum(low, high, out=middle[row])
+    rows, columns = np.nonzero(np.isnan(middle[2:]))  # one of the three is missing, or more
+    if len(rows):
+        three = np.stack([values[rows + back, columns] for back in range(WIDTH)], axis=1)
+        middle[rows + 2, columns] = median(three)
     return middle
 
 
