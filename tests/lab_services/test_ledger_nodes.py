@@ -155,12 +155,17 @@ def test_callers_that_say_nothing_take_no_more_than_their_share(healthy: dict[st
 def test_callers_within_the_node_are_refused_when_too_many_wait_and_answered_again_after(
     healthy: dict[str, Node],
 ) -> None:
+    # Silent callers are let go after 5 s: on a busy machine they must come faster than that, however many it takes.
     flood = (
-        "import socket, time\n"
-        "held = [socket.create_connection(('127.0.0.1', 8000)) for _ in range(60)]\n"
-        "time.sleep(0.5)\n"
-        "last = socket.create_connection(('127.0.0.1', 8000)); last.settimeout(5)\n"
-        "print(last.recv(100).split(b'\\r')[0].decode())\n"
+        "import select, socket, time\n"
+        "held, answer, until = [], b'', time.monotonic() + 60\n"
+        "while b' 503 ' not in answer and time.monotonic() < until and len(held) < 900:\n"
+        "    held += [socket.create_connection(('127.0.0.1', 8000), 5) for _ in range(30)]\n"
+        "    for one in select.select(held, [], [], 0.2)[0]:\n"
+        "        answer = one.recv(100) or answer\n"
+        "        held.remove(one)\n"
+        "        if b' 503 ' in answer: break\n"
+        "print(answer.split(b'\\r')[0].decode())\n"
     )
     assert "503" in healthy["web1"].run(f'python3 -c "{flood}"').stdout
     until(lambda: healthy["web1"].ask("/healthz").status == 200, 20)
