@@ -76,6 +76,8 @@ def command(at: float | None, recording: Path | None, edges: Path | None, alarm:
     else:
         with expected():
             evidence = of_files(recording, edges)
+        if edges is not None:
+            strange(evidence, edges)
         found = inquired(evidence, at, alarm)
     for remark in found.remarks:
         note(remark)
@@ -95,6 +97,15 @@ def of_files(recording: Path, edges: Path | None) -> Evidence:
         return localization.of_files(recording, edges)
     except RecordingError as error:
         raise Failure(clean(str(error))) from error
+
+
+def strange(evidence: Evidence, edges: Path) -> None:
+    """Say of edges that they are not of this recording: what they say of it is nothing."""
+    nodes = {signal.node for signal in evidence.frame.signals}
+    named = set(evidence.topology.nodes)
+    if named and not named & nodes:
+        seen, told = (", ".join(sorted(each)[:3]) for each in (nodes, named))
+        note(line(f"{edges} names no node of the recording: it has {seen}, the edges have {told}"))
 
 
 def of_project(app: App, at: float | None, step: float | None) -> tuple[Evidence, float]:

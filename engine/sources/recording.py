@@ -10,6 +10,7 @@ import csv
 import gzip
 import importlib
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ import numpy as np
 LABELS = frozenset({"case"})
 """Columns of text that say which recording of several in one file a row belongs to."""
 MOST_CELLS = 400_000_000
+EARLIEST, LATEST = -62_135_510_400.0, 253_402_214_400.0
+"""Seconds: clocks know no times beyond these, a day into the year 1 and a day short of 10000. Who writes milliseconds is behind them."""
 
 
 class RecordingError(Exception):
@@ -47,8 +50,7 @@ class Recording:
 
 def read_recording(path: Path) -> Recording:
     """Return the samples of a file. Raises RecordingError."""
-    if not path.is_file():
-        raise RecordingError(path, "there is no such file", "name a .parquet, .csv or .csv.gz file")
+    _must_be_file(path, "name a .parquet, .csv or .csv.gz file")
     if path.suffix == ".parquet":
         return _in_order(path, _parquet(path))
     if path.suffix == ".csv" or path.name.endswith(".csv.gz"):
@@ -60,8 +62,7 @@ def read_recording(path: Path) -> Recording:
 
 def read_edges(path: Path) -> list[tuple[str, str]]:
     """Return the (caller, callee) pairs of a CSV file with these two columns. Raises RecordingError."""
-    if not path.is_file():
-        raise RecordingError(path, "there is no such file", "name a CSV file with the columns caller,callee")
+    _must_be_file(path, "name a CSV file with the columns caller,callee")
     with _open(path) as file:
         rows = _rows(path, file)
         head = [cell.strip() for cell in next(rows, (1, []))[1]]
@@ -80,6 +81,14 @@ def read_edges(path: Path) -> list[tuple[str, str]]:
                 )
             pairs.append((row[caller].strip(), row[callee].strip()))
     return pairs
+
+
+def _must_be_file(path: Path, fix: str) -> None:
+    """Raise RecordingError for what is no file, or is none at all: a pipe would be waited for without end."""
+    if path.is_dir():
+        raise RecordingError(path, "it is a folder", fix)
+    if not path.is_file():
+        raise RecordingError(path, "it is no regular file" if path.exists() else "there is no such file", fix)
 
 
 def _parquet(path: Path) -> Recording:
@@ -175,6 +184,10 @@ def _in_order(path: Path, read: Recording) -> Recording:
         raise RecordingError(
             path, "a row has no time", "write seconds since the epoch in its first column", int(bad[0]) + 2
         )
+    far = np.flatnonzero((read.times < EARLIEST) | (read.times > LATEST))
+    if len(far):
+        fix = "times are seconds since the epoch, not milliseconds or less"
+        raise RecordingError(path, f"{read.times[far[0]]:g} is no time", fix, int(far[0]) + 2)
     order = np.argsort(read.times, kind="stable")
     labels = {name: said[order] for name, said in read.labels.items()}
     return Recording(read.times[order], read.columns, read.values[order], labels)
@@ -193,7 +206,7 @@ def _rows(path: Path, file: IO[str]) -> Iterator[tuple[int, list[str]]]:
     try:
         for row in reader:
             yield reader.line_num, row
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError) as error:
+    except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         raise RecordingError(
             path, f"it cannot be read: {error}", "write it as CSV in UTF-8", reader.line_num
         ) from error
