@@ -108,6 +108,7 @@ def tested(
     interval: float | None,
 ) -> list[Backtest]:
     """Replay what is asked for: as it is, where that is to be compared, and with what was set."""
+    from engine.app.allocation import keep_freed
     from engine.app.backtest import backtest, samples_of
     from engine.app.subject import Asked, declared
     from engine.model.runbook import Mode
@@ -132,6 +133,7 @@ def tested(
     subjects = [
         declared(app.settings, each, note if each is asked else lambda _: None) for each in variants
     ]  # before samples are read, which may take long
+    keep_freed()
     told = progress()
     past = samples_of(app, given, told)
     found = [backtest(app, each, past, told, note, live=given is None) for each in subjects]

@@ -31,9 +31,8 @@ def look_again(scene: Scene, standing: Standing, name: str) -> Change | None:
             return judge(scene, standing, incident)
         case IncidentState.ESCALATED:
             return recover(scene, standing, incident)
-        case IncidentState.RESOLVED | IncidentState.SELF_HEALED:
-            over = calm(scene, standing) if incident.key == STORM else cleared(scene, incident)
-            if not incident.trigger_cleared and over:
+        case IncidentState.RESOLVED | IncidentState.SELF_HEALED if not incident.trigger_cleared:
+            if calm(scene, standing) if incident.key == STORM else cleared(scene, incident):
                 return Change(version=0, at=scene.now, incident=replace(incident, trigger_cleared=True))
     return None
 

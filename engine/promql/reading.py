@@ -68,8 +68,10 @@ def read_windows(node: RangeSelector, frame: Frame) -> Windows:
 
 def cut(block: Block, starts: Times, ends: Times, unnamed: Mask | None) -> Windows:
     """Return the windows of `block` from `starts` (exclusive) to `ends` (inclusive)."""
-    low = positions(block.times, block.offsets, starts)
-    high = positions(block.times, block.offsets, ends)
+    if starts.size < MANY:
+        low, high = (positions(block.times, block.offsets, moments) for moments in (starts, ends))
+    else:  # which rows have the same times is looked at once
+        low, high = np.split(positions(block.times, block.offsets, np.concatenate((starts, ends))), 2, axis=1)
     return Windows(block.series, block.times, block.values, low, high, starts, ends, unnamed)
 
 

@@ -504,12 +504,14 @@ class Covering:
 
 def _by_series(block: Block, moments: Times, window: int, fresh: int) -> tuple[Mask, Mask, Values]:
     """Return at each moment which series are alive, which are old, and how many seconds the samples of each reach back."""
-    last = positions(block.times, block.offsets, moments) - 1
+    both = np.concatenate((moments, moments - window))
+    real = without_stale(block)
+    places = positions(block.times, block.offsets, both)
+    reals = places if real is block else positions(real.times, real.offsets, both)
+    last, low = places[:, : moments.size] - 1, reals[:, moments.size :]
     found = last >= block.offsets[:-1, np.newaxis]
     last = np.maximum(last, 0)
-    real = without_stale(block)
-    low = positions(real.times, real.offsets, moments - window)
-    there: Mask = found & (positions(real.times, real.offsets, moments) > low)
+    there: Mask = found & (reals[:, : moments.size] > low)
     if not there.any():
         return there, there, np.full(there.shape, -np.inf)
     silent = moments - block.times[last]

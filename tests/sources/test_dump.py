@@ -18,7 +18,7 @@ WRITTEN = r'{instance="a",path="C:\\ \"x\""}'
     "text",
     [
         f"# TYPE free gauge\n# UNIT free bytes\nfree{WRITTEN} 1.5 1795000000\nfree{WRITTEN} NaN 1795000015.25\n# EOF\n",
-        f"free{WRITTEN} 1.5 1795000000 # {{trace=\"1\"}} 2\nfree{WRITTEN} NaN 1795000015.25\n# EOF",
+        f'free{WRITTEN} 1.5 1795000000 # {{trace="1"}} 2\nfree{WRITTEN} NaN 1795000015.25\n# EOF',
         f"free{WRITTEN} 1.5 1795000000000\n\n  free{WRITTEN} NaN 1795000015250\n",
         f'{{__name__="free",{WRITTEN[1:]} 1.5 1795000000000\r\n{{__name__="free", {WRITTEN[1:]} NaN 1795000015250\r\n',
     ],
