@@ -6,11 +6,16 @@ What is known of the series is kept in a file, so that a restart forgets nothing
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import threading
 import time
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +34,12 @@ REACH: Final = 60.0
 """Samples older than this many seconds are none of this look."""
 SAVE_EVERY: Final = 900.0
 FORGET_EVERY: Final = 3600.0
+
+BROKEN: Final = (
+    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError,
+    ValueError, lzma.LZMAError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What comes of a file that is not what it should be: one turned bit, and zip or numpy takes it for something it has never heard of."""
 
 log = structlog.get_logger("mendbook")
 
@@ -96,14 +107,16 @@ class Anomalies:
                 os.fsync(out.fileno())
             new.replace(self.file)
         except OSError as error:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)  # half of it is of no use, and a full disk has no room for it
             log.warning("what is usual of the series is not kept", file=str(self.file), error=str(error))
 
     def _keep_house(self, at: float) -> None:
         self._saved, self._forgot = self._saved or at, self._forgot or at
-        if at - self._forgot >= FORGET_EVERY:
+        if not 0 <= at - self._forgot < FORGET_EVERY:  # below 0 the clock was set back
             self._forgot = at
             self.roster.forget(at)
-        if at - self._saved >= SAVE_EVERY:
+        if not 0 <= at - self._saved < SAVE_EVERY:
             self._saved = at
             self._save()
 
@@ -114,6 +127,6 @@ class Anomalies:
                 return Roster.restored(arrays)
         except FileNotFoundError:
             return Roster()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except BROKEN as error:
             log.warning("what was usual of the series is learned again", file=str(self.file), error=str(error))
             return Roster()

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.watching.nature import Nature, Natures, limits_of, nature_of
+from engine.core.watching.state import take
 from engine.core.watching.tuning import Tuning
 from engine.core.watching.watch import Sight, Watch
 from engine.model.labels import METRIC_NAME, Labels
@@ -86,6 +87,7 @@ class Roster:
         watched = rows >= 0
         if not watched.all():
             rows, times, values = rows[watched], times[watched], values[watched]
+        self._time[self._time > (at + GONE) * 1000] = 0  # the clock was set back: they would be blind until it is there
         new = times > self._time[rows]
         rows, times, values = rows[new], times[new], values[new]
         sample, natures = np.full(len(self.series), np.nan), self.watch.natures
@@ -140,7 +142,7 @@ class Roster:
     def restored(cls, arrays: Arrays, tuning: Tuning | None = None) -> Self:
         """Return the roster whose `arrays` these are. Raises ValueError or KeyError where they are another version's, or torn."""
         roster = cls(tuning)
-        if int(arrays["format"]) != FORMAT:
+        if arrays["format"].tolist() != FORMAT:
             raise ValueError("another version wrote this")
         pairs = json.loads(arrays["series"].tobytes())
         roster._rows_of(tuple(Labels((str(name), str(value)) for name, value in each) for each in pairs))
@@ -148,9 +150,9 @@ class Roster:
             raise ValueError("some of these series are not watched any more")
         state = roster.watch.state
         for field in fields(state):
-            own = getattr(state, field.name)
-            own[...] = arrays[f"state {field.name}"]
-        roster._value[:], roster._time[:] = arrays["value"], arrays["time"]
+            take(getattr(state, field.name), arrays[f"state {field.name}"])
+        take(roster._value, arrays["value"])
+        take(roster._time, arrays["time"])
         if roster.watch.seasons is not None:
             hours = {name.removeprefix("hours "): each for name, each in arrays.items() if name.startswith("hours ")}
             roster.watch.seasons.restore(hours)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.watching.state import Flags, Floats
+from engine.core.watching.state import Flags, Floats, take
 
 HOURS: Final = 24
 WIDTH: Final = 3600
@@ -100,10 +100,9 @@ class Seasons:
         return {name: getattr(self, name) for name in LASTING}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
-        """Take up what `arrays` returned, of as many series."""
+        """Take up what `arrays` returned, of as many series. Raises KeyError or ValueError for anything else."""
         for name in LASTING:
-            own = getattr(self, name)
-            own[...] = arrays[name]
+            take(getattr(self, name), arrays[name])
 
     def add(self, count: int) -> None:
         """Know so many series more, behind those there are."""

@@ -16,6 +16,13 @@ Bits = npt.NDArray[np.uint8]
 TYPES: Final = {"Floats": np.float32, "Flags": np.bool_, "Counts": np.int32, "Bits": np.uint8}
 
 
+def take(own: npt.NDArray[np.generic], stored: npt.NDArray[np.generic]) -> None:
+    """Take up what was stored of an array. Raises ValueError where that is of another kind or for another number of series."""
+    if (stored.dtype, stored.shape) != (own.dtype, own.shape):
+        raise ValueError(f"{stored.dtype} of {stored.shape} cannot be {own.dtype} of {own.shape}")
+    own[...] = stored
+
+
 @dataclass(slots=True)
 class State:
     """Arrays whose last axis is the series; `last` (kept, S) are the last samples of each, going round."""
