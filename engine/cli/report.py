@@ -13,7 +13,7 @@ import click
 from engine.cli.output import FORMATS, Column, clean, emit, note, show
 from engine.cli.project import expected, hosts, opened, runbooks
 from engine.cli.times import SPAN_TYPE
-from engine.cli.words import hanging, line
+from engine.cli.words import hanging, line, short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ Examples:
 """
 MANY = 20
 """So many rows of a table are shown to people; programs get all."""
+LONGEST = 70
+"""Letters of a name: what is longer would leave no room for what is said of it."""
 
 
 @click.command(epilog=EPILOG)
@@ -71,9 +73,10 @@ def command(since: float, html: Path | None, folder: Path | None, output: str) -
             tell(found)
         with expected():
             if html is not None:
+                from engine.app.files import write_whole
                 from engine.report.page import page
 
-                html.write_text(page(found), encoding="utf-8")
+                write_whole(html, page(found))
                 note(f"wrote {html}")
             if folder is not None:
                 write_advice(found, folder)
@@ -100,16 +103,17 @@ def reading(app: App) -> Iterator[Record]:
 
 def write_advice(found: Report, folder: Path) -> None:
     """Write each prevention that is advised as a runbook in shadow, with what speaks for it at its top."""
+    from engine.app.files import write_whole
     from engine.app.looking_back import drafts
 
     written = 0
     for name, text in drafts(found.advice):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / name
-        if path.exists() and path.read_text() != text:
+        if path.exists() and path.read_bytes() != text.encode():
             note(f"{path} is there already and was left as it is")
             continue
-        path.write_text(text)
+        write_whole(path, text)
         written += 1
         note(f"wrote {path}")
     if not written:
@@ -162,7 +166,7 @@ def failing_columns() -> tuple[Column, ...]:
     """Return what is shown of what does not work."""
     return (
         Column("WHAT", lambda each: each.kind, whole=True),
-        Column("NAME", lambda each: line(each.name), style="bold", whole=True),
+        Column("NAME", lambda each: short(each.name, LONGEST), style="bold", whole=True),
         Column("VERDICT", lambda each: each.verdict, style="red", whole=True),
         Column("BECAUSE", lambda each: line(each.sentence), beneath=True),
     )
@@ -173,8 +177,8 @@ def prevention_columns() -> tuple[Column, ...]:
     from engine.report.period import named
 
     return (
-        Column("PREVENTION", lambda each: line(named(each)), style="bold", whole=True),
-        Column("OF", lambda each: line(each.resource), whole=True),
+        Column("PREVENTION", lambda each: short(named(each), LONGEST), style="bold", whole=True),
+        Column("OF", lambda each: short(each.resource, LONGEST), whole=True),
         Column("VERDICT", lambda each: each.effect, whole=True),
         Column("BEFORE AND SINCE", lambda each: line(each.sentence), beneath=True),
     )
@@ -185,11 +189,11 @@ def recurring_columns() -> tuple[Column, ...]:
     from engine.report import words
 
     return (
-        Column("FAULT", lambda each: line(each.name), style="bold", whole=True),
+        Column("FAULT", lambda each: short(each.name, LONGEST), style="bold", whole=True),
         Column("TIMES", lambda each: each.count, right=True, whole=True),
         Column("IN 30D", words.rate, right=True, whole=True),
         Column("EVERY", words.every, right=True, whole=True),
-        Column("CAUSES", lambda each: line(words.causes(each))),
+        Column("CAUSES", lambda each: line(words.causes(each)), beneath=True),
         Column("HABIT", lambda each: line("; ".join(habit.sentence for habit in each.habits)), beneath=True),
     )
 
@@ -200,8 +204,8 @@ def remedy_columns() -> tuple[Column, ...]:
     from engine.report.sheet import span
 
     return (
-        Column("RUNBOOK", lambda each: line(each.runbook), style="bold", whole=True),
-        Column("REMEDY", lambda each: line(each.remedy)),
+        Column("RUNBOOK", lambda each: short(each.runbook, LONGEST), style="bold", whole=True),
+        Column("REMEDY", lambda each: line(each.remedy), beneath=True),
         Column("HEALED", words.healing, right=True, whole=True),
         Column("TAKES", lambda each: span(each.seconds), right=True, whole=True),
         Column("VERDICT", lambda each: each.verdict, whole=True),
@@ -224,7 +228,7 @@ def guard_columns() -> tuple[Column, ...]:
 def advice_columns() -> tuple[Column, ...]:
     """Return what is shown of advice."""
     return (
-        Column("AGAINST", lambda each: line(f"{each.resource} of {each.target}"), style="bold", whole=True),
+        Column("AGAINST", lambda each: short(f"{each.resource} of {each.target}", LONGEST), style="bold", whole=True),
         Column("PREVENTION", lambda each: each.runbook, whole=True),
         Column("TODAY", lambda each: each.mode or "not in this project", whole=True),
         Column("WORTH", lambda each: line(each.sentence), beneath=True),

@@ -80,7 +80,7 @@ def times(report: Report) -> str:
     own = report.measures
     rows = (("detect", own.detect), ("localize", own.localize), ("recover", own.recover), ("by itself", own.alone))
     drawn = plots.spread(rows)
-    return f'<h2>Times</h2><p class="caption">A point a fault, the line in the middle of them; each step is ten times as long.</p>{drawn}'
+    return f'<h2>Times</h2><p class="caption">A point a fault, the line in the middle of them; equal ways are equal factors.</p>{drawn}'
 
 
 def preventions(report: Report) -> str:

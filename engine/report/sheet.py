@@ -28,16 +28,16 @@ def tile(value: str, name: str, more: str, good: bool | None = None) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """Return a table; cells are HTML, and the columns `right` hold numbers."""
+    """Return a table; cells are HTML, and the columns `right` hold numbers. Where there is no room, cells stand below each other, each with its head."""
 
     def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="r">{cell}</{tag}>' if number in right else f"<{tag}>{cell}</{tag}>"
-            for number, cell in enumerate(row)
-        )
+        kinds = [' class="r"' if number in right else "" for number in range(len(row))]
+        if tag == "td":
+            kinds = [f'{kind} data-head="{escape(head)}"' for kind, head in zip(kinds, heads, strict=True)]
+        return "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, row, strict=True))
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="wrap"><table><thead><tr>{cells(heads, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wrap cards"><table><thead><tr>{cells(heads, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def svg(width: float, height: float, name: str, inside: str, kind: str = "") -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.records.store import Record
+from engine.report.plots import days
 from tests.cli.cli_history import DAY, Months, months
 from tests.cli.cli_project import Project
 
@@ -210,3 +211,20 @@ def test_thousands_of_incidents_are_told_in_two_seconds(project: Project) -> Non
     result = project.run("report", "-o", "json")
     assert time.process_time() - began < 2.0, "of this process, whatever else the machine does"
     assert json.loads(result.out)["measures"]["faults"] == 5000
+
+
+def test_a_narrow_screen_has_the_head_of_a_column_beside_each_cell(old: Project, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    assert old.run("report", "--since", "120d", "--html", str(file)).code == 0
+    html = file.read_text()
+    assert html.count("<td") == html.count('data-head="')
+    assert "content: attr(data-head)" in html
+
+
+def test_dates_at_an_edge_are_shown_whole() -> None:
+    drawn = days([1] * 120, 0.0)
+    places = [
+        (float(x), anchor) for x, anchor in re.findall(r'x="([\d.]+)" y="\d+" style="text-anchor:(\w+)">\d\d-', drawn)
+    ]
+    assert len(places) == 8
+    assert all(x >= 18 or anchor == "start" for x, anchor in places)

@@ -212,7 +212,7 @@ def ending(each: Happened) -> str:
     if each.outcome == "resolved":
         return "healed by a remedy"
     if each.outcome == "self_healed":
-        return "healed by itself"
+        return "healed unaided"
     if each.ended_at is not None:
         return "closed, not measured"
     return "waiting for a person" if each.state == "escalated" else "open"
