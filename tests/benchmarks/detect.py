@@ -7,8 +7,9 @@ Days: every file of cases.jsonl that has several faults in it and no baseline of
 read off its name, in words that exporters share. A fault is found when the alarm of any series *begins* from its injection to its
 end; the delay is counted in samples from the injection (the first sample after it is 1). Clean is what is further than one sample before and three
 behind any fault that is labelled, so faults whose labels are not in cases.jsonl count as clean: beside all of it stands what is clean for
-an hour and more. An episode is false when it begins in clean time. `--spread N` does it N times more with every constant off
-by up to 30 %.
+an hour and more, and what is clean where faults are also taken to be in the gaps of the labels' rhythm: where injections come at even intervals
+and one interval is a multiple of the others, labels are missing in it (behind the last label nothing is taken to be). An episode is false when it begins in
+clean time. `--spread N` does it N times more with every constant off by up to 30 %.
 
 NAB: its standard profile (`nab_score.py`), for the novelty of the default watch at the threshold that the engine has (fixed) and at the best one for
 the corpus (optimised, as NAB does), for its alarms, and for simple detectors. The last line is one JSON object. Needs pyarrow for Parquet:
@@ -31,6 +32,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ from engine.sources.recording import read_recording
 JITTER = 0.3
 RELEASE = 3
 """So many samples behind its end a fault may still be in alarm."""
+MULTIPLES = 4
+"""An interval between labels that is more than so many times the usual one is no gap in the rhythm, but a pause."""
 HOURS = 4.0
 """What the simple rules look back on."""
 PERCENT = 1.5
@@ -160,6 +164,11 @@ class Seen:
     false: float
     false_quiet: float
     """False episodes a day of either."""
+    rhythm: float
+    false_rhythm: float
+    """The same two of what is clean where the gaps in the labels' rhythm are no clean time."""
+    gaps: tuple[int | None, ...]
+    """For each gap in the rhythm, after how many samples an alarm began; None for never within `RELEASE`."""
 
     def recall(self, of: Iterable[str] | None = None) -> float:
         """Return the share of faults of these kinds (or all) that were found."""
@@ -185,11 +194,30 @@ def judge(day: Day, alarms: np.ndarray) -> Seen:
         rows = np.flatnonzero((day.times > inject - day.step) & (day.times <= end) & begun.any(axis=1))
         found.append((what, None if not rows.size else max(1, math.ceil((day.times[rows[0]] - inject) / day.step))))
     quiet = clean & (run_lengths(clean) * day.step >= 3600)
+    sure, gaps = clean.copy(), []
+    for inject, end in missing(day):
+        sure &= ~((day.times >= inject - day.step) & (day.times <= end + RELEASE * day.step))
+        rows = np.flatnonzero((day.times > inject - day.step) & begun.any(axis=1))
+        after = math.ceil((day.times[rows[0]] - inject) / day.step) if rows.size else RELEASE + 1
+        gaps.append(max(1, after) if after <= RELEASE else None)
     on = alarms.any(axis=1)
     first = on & ~np.concatenate([[False], on[:-1]])
-    shares = [float(on[where].mean()) if where.any() else math.nan for where in (clean, quiet)]
-    rates = [float((first & where).sum() / max(where.sum() * day.step / 86400, 1e-9)) for where in (clean, quiet)]
-    return Seen(tuple(found), shares[0], shares[1], rates[0], rates[1])
+    kinds = (clean, quiet, sure)
+    shares = [float(on[where].mean()) if where.any() else math.nan for where in kinds]
+    rates = [float((first & where).sum() / max(where.sum() * day.step / 86400, 1e-9)) for where in kinds]
+    return Seen(tuple(found), shares[0], shares[1], rates[0], rates[1], shares[2], rates[2], tuple(gaps))
+
+
+def missing(day: Day) -> list[tuple[float, float]]:
+    """Return where the labels' rhythm has faults without a label: in each interval that is a multiple of the usual one, evenly."""
+    begins = sorted(inject for inject, *_ in day.faults)
+    usual = float(np.median(np.diff(begins)))
+    lasts = float(np.median([end - inject for inject, end, _ in day.faults]))
+    found = []
+    for one, other in pairwise(begins):
+        times = round((other - one) / usual)
+        found += [(at, at + lasts) for at in np.linspace(one, other, times + 1)[1:-1].tolist() if times <= MULTIPLES]
+    return found
 
 
 def run_lengths(flags: np.ndarray) -> np.ndarray:
@@ -245,6 +273,8 @@ def tell_days(found: Sequence[Day], spread: int, *, verbose: bool) -> dict[str, 
                 ("quiet in alarm", lambda seen: seen.quiet),
                 ("false a day", lambda seen: seen.false),
                 ("false a day of quiet", lambda seen: seen.false_quiet),
+                ("in rhythm in alarm", lambda seen: seen.rhythm),
+                ("false a day in rhythm", lambda seen: seen.false_rhythm),
             ):
                 values = [of(seen) for seen in many]
                 print(f"  constants +-30 %, {spread} times: {what:22} {quartiles(values)}")
@@ -272,6 +302,11 @@ def told(name: str, seen: Seen, kinds: Sequence[str]) -> dict[str, Any]:
     cells = "  ".join(f"{f'{hit}/{of}':>{len(kind)}}" for kind, (hit, of) in counts.items())
     row = f"{name:28}{seen.recall():7.3f}{delay:>12}{seen.clean:16.4f}{seen.quiet:10.4f}{seen.false:13.2f}{seen.false_quiet:10.2f}"
     print(f"{row}  {cells}")
+    near = sum(each is not None for each in seen.gaps)
+    print(
+        f"{'':28}without the {len(seen.gaps)} gaps in the labels' rhythm, {near} of which have an alarm within {RELEASE} samples: "
+        f"clean in alarm {seen.rhythm:.4f}, false a day {seen.false_rhythm:.2f}"
+    )
     worst = max((delay or 10**6 for what, delay in seen.found if what in usage(kinds)), default=None)
     return {
         "recall": seen.recall(),
@@ -282,6 +317,9 @@ def told(name: str, seen: Seen, kinds: Sequence[str]) -> dict[str, Any]:
         "quiet": seen.quiet,
         "false": seen.false,
         "false_quiet": seen.false_quiet,
+        "rhythm": seen.rhythm,
+        "false_rhythm": seen.false_rhythm,
+        "gaps": seen.gaps,
         "by_kind": by_kind,
     }
 
