@@ -85,3 +85,19 @@ def test_counters_are_known_by_their_end() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "worse"),
+    [
+        ("node_cpu_seconds_total", "idle", Worse.DOWN),
+        ("node_cpu_seconds_total", "iowait", Worse.UP),
+        ("node_cpu_seconds_total", "", Worse.UP),
+        ("haproxy_server_status", "UP", Worse.DOWN),
+        ("haproxy_server_status", "DOWN", Worse.BOTH),
+    ],
+)
+def test_which_part_of_a_metric_a_series_is_about_says_which_way_is_worse(name: str, part: str, worse: Worse) -> None:
+    nature = nature_of(name, part)
+    assert nature is not None
+    assert nature.worse is worse

@@ -173,3 +173,16 @@ def test_a_machine_without_swap_has_not_used_it_up() -> None:
     for tick in range(6):
         sight = shown(roster, START + 15 * tick, {left: 0.0, whole: 0.0})
         assert told(roster, sight, START + 15 * tick) == ()
+
+
+def test_a_processor_that_rests_alarms_nobody() -> None:
+    roster, rng = Roster(), np.random.default_rng(5)
+    idle, user = (
+        Labels({"__name__": "node_cpu_seconds_total", "instance": "a", "mode": mode}) for mode in ("idle", "user")
+    )
+    rested = worked = 0.0
+    for tick in range(200):
+        share = 0.05 if tick >= 190 else 0.6 + rng.normal() / 100
+        rested, worked = rested + 15 * (1 - share), worked + 15 * share
+        sight = shown(roster, START + 15 * tick, {idle: rested, user: worked})
+    assert told(roster, sight, START + 15 * 199) == ()

@@ -17,7 +17,7 @@ import numpy as np
 from engine.core.rca.live import CPU_SECONDS, IDLE, Owners, about, said
 from engine.core.rca.rank import NOTABLE, Ranked, strength
 from engine.core.rca.signals import RESOURCES, Kind
-from engine.core.watching.nature import Worse, nature_of
+from engine.core.watching.nature import Worse, nature_of, part_of
 from engine.core.watching.roster import ANOMALY
 from engine.core.watching.roster import Kind as Alert
 from engine.model.labels import METRIC_NAME
@@ -78,7 +78,7 @@ def watched(block: Block, fleet: Fleet, at: float, step: float, back: float) -> 
             continue
         since, until, score = spell
         own = labels.with_({METRIC_NAME: name}).without("metric", "kind")
-        signal, nature = about(node, own), nature_of(name)
+        signal, nature = about(node, own), nature_of(name, part_of(labels))
         worse = nature is not None and nature.worse is not Worse.BOTH
         alert = Alert(labels["kind"]) if labels.get("kind") in set(Alert) else Alert.LEVEL
         found.append(Watched(node, signal.kind, signal.name, signal.culprit, alert, score, since, until, worse))

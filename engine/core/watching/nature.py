@@ -6,7 +6,7 @@ A unit brings a floor: how small a change is nothing special, whatever series it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -128,6 +128,8 @@ DOWN: Final = frozenset(
         "ready",
     ]
 )
+PARTS: Final = ("mode", "state")
+"""Labels that say which part of a metric a series is about."""
 GOODNESS: Final = frozenset(["availability", "success", "succ", "successful"])
 UNWATCHED: Final = frozenset(
     ["info", "bucket", "created", "timestamp", "time", "date", "version", "build", "boottime", "expiry", "notafter"]
@@ -156,10 +158,11 @@ def words_of(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in SPLIT.split(name) if word)
 
 
-def nature_of(name: str) -> Nature | None:
+def nature_of(name: str, part: str = "") -> Nature | None:
     """Return what the name of a metric says; None for what is not watched: moments, constants, buckets, what this engine writes itself.
 
-    A counter's nature is that of its rate: seconds a second are a share.
+    A counter's nature is that of its rate: seconds a second are a share. `part` is which part of it the series is about, such as `idle` of a
+    processor's time: more of that is not worse, though more of a processor's time is.
     """
     words = words_of(name)
     if not words or words[0] == "mendbook" or words[-1] in UNWATCHED or words[-2:] == ("timestamp", "seconds"):
@@ -168,7 +171,7 @@ def nature_of(name: str) -> Nature | None:
         return None
     counter = words[-1] in COUNTERS
     unit = next((word for word in reversed(words) if word in FLOORS), None)
-    known = set(words)
+    known = {*words, *words_of(part)}
     worse = Worse.DOWN if known & DOWN else Worse.UP if known & UP else Worse.BOTH
     if counter:
         floor = FLOORS["ratio"] if unit == "seconds" else FLOORS["bytes"] / 60 if unit == "bytes" else COUNTED
@@ -178,6 +181,11 @@ def nature_of(name: str) -> Nature | None:
         return Nature(worse, FAILURES * floor, relative=False)
     limit = LIMITS.get(unit or "") if worse is Worse.UP else None
     return Nature(worse, floor, limit)
+
+
+def part_of(labels: Mapping[str, str]) -> str:
+    """Return which part of its metric a series is about; "" where it does not say so."""
+    return next((labels[name] for name in PARTS if name in labels), "")
 
 
 def limits_of(name: str) -> Iterator[tuple[str, bool]]:

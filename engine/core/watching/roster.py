@@ -11,7 +11,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.watching.nature import Nature, Natures, limits_of, nature_of
+from engine.core.watching.nature import Nature, Natures, limits_of, nature_of, part_of
 from engine.core.watching.state import take
 from engine.core.watching.tuning import Tuning
 from engine.core.watching.watch import Sight, Watch
@@ -68,7 +68,7 @@ class Roster:
         self._value = np.zeros(0)
         self._time = np.zeros(0, np.int64)
         self._rows: dict[Labels, int] = {}
-        self._natures: dict[str, Nature | None] = {}
+        self._natures: dict[tuple[str, str], Nature | None] = {}
         self._limits: dict[str, tuple[tuple[str, bool], ...]] = {}
         # the rows of what is used, and of what is left, and of the series that say how much there is in all
         self._limited: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * 2
@@ -209,9 +209,9 @@ class Roster:
         """Yield the series that are not known and are to be watched."""
         for labels in series:
             if labels not in self._rows:
-                name = labels.get(METRIC_NAME, "")
-                if name not in self._natures:
-                    self._natures[name] = nature_of(name)
-                nature = self._natures[name]
+                kind = labels.get(METRIC_NAME, ""), part_of(labels)
+                if kind not in self._natures:
+                    self._natures[kind] = nature_of(*kind)
+                nature = self._natures[kind]
                 if nature is not None:
                     yield labels, nature
