@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.app.files import write_whole
 from engine.core.learning.facts import DAY
 
 KEPT = 400
@@ -42,19 +44,21 @@ class Coverage:
             },
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".new")
-        draft.write_text(json.dumps(plain, separators=(",", ":")))
-        draft.replace(path)
+        write_whole(path, json.dumps(plain, separators=(",", ":")))
 
     @classmethod
     def read(cls, path: Path) -> Coverage:
         """Return what a file says; nothing where there is none, or none that can be read: then it begins anew."""
         try:
-            plain = json.loads(path.read_text())
+            plain = json.loads(path.read_text(encoding="utf-8"))
             days = {
                 str(target): {int(day): float(seconds) for day, seconds in own.items()}
                 for target, own in plain["days"].items()
             }
-            return cls(None if plain["since"] is None else float(plain["since"]), days)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            since = None if plain["since"] is None else float(plain["since"])
+            said = [0.0 if since is None else since, *(each for own in days.values() for each in own.values())]
+            if not all(0 <= each < math.inf for each in said):
+                return cls()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return cls()
+        return cls(since, days)
