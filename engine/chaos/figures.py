@@ -88,6 +88,12 @@ def figures(results: Sequence[Result]) -> Figures:
     )
 
 
+def on_each(results: Sequence[Result]) -> dict[str, Figures]:
+    """Return what the drills of each experiment come to, by its name."""
+    names = sorted({each.experiment for each in results})
+    return {name: figures([each for each in results if each.experiment == name]) for name in names}
+
+
 def recovery(found: Found) -> float | None:
     """Return when it was over: as seen from outside, or by the engine's verification where nothing is to be seen outside."""
     return found.recovered if found.recovered is not None else found.verified

@@ -17,6 +17,8 @@ from engine.cli.times import SPAN_TYPE
 from engine.cli.words import counted, lasting, line, share
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.chaos.place import Place
     from engine.chaos.result import Result
     from engine.chaos.scorecard import Card
@@ -169,6 +171,34 @@ def report_of(results: list[Result], output: str) -> None:
         emit([{**plain(each), "passed": each.passed, "failures": list(each.failures)} for each in results], output)
 
 
+def summary_of(results: Sequence[Result], output: str) -> None:
+    """Print what the drills of each experiment come to, and all together."""
+    from engine.chaos.figures import Times, figures, on_each
+
+    def both(times: Times) -> str:
+        return (
+            "-" if times.median is None or times.worst is None else f"{lasting(times.median)} / {lasting(times.worst)}"
+        )
+
+    rows = [*on_each(results).items(), *([("all", figures(results))] if results else [])]
+    columns = (
+        Column("EXPERIMENT", lambda row: row[0], style="bold", whole=True),
+        Column("PASSED", lambda row: f"{row[1].passed}/{row[1].drills}", right=True),
+        Column("FIRST", lambda row: f"{row[1].first}/{row[1].named}", right=True),
+        Column("DETECTED", lambda row: both(row[1].detected), right=True),
+        Column("RECOVERED", lambda row: both(row[1].recovered), right=True),
+        Column("VERIFIED", lambda row: both(row[1].verified), right=True),
+        Column("FAILED", lambda row: row[1].failed, right=True),
+        Column("LOST", lambda row: f"{row[1].lost}{'+?' if row[1].unknown else ''}", right=True),
+        Column("WRONG", lambda row: row[1].acts, right=True),
+    )
+    if output == "table":
+        show(rows, columns, output, empty="no drill has run yet")
+        note("times are the median / the worst")
+    else:
+        emit([{"experiment": name, **plain(each)} for name, each in rows], output)
+
+
 def worst(times: Iterator[float | None]) -> str:
     """Return the longest of some times; "-" when one is missing."""
     known = list(times)
@@ -178,16 +208,20 @@ def worst(times: Iterator[float | None]) -> str:
 @command.command()
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page to look at, too.")
 @click.option("--shipped", is_flag=True, help="Show the scorecards that come with the product.")
+@click.option("--summary", is_flag=True, help="Show each experiment once: how often, medians and the worst.")
 @folder_option
 @output_option
-def report(page: Path | None, *, shipped: bool, folder: Path, output: str) -> int:
+def report(page: Path | None, *, shipped: bool, summary: bool, folder: Path, output: str) -> int:
     """Show the score of the drills that have run."""
     with expected():
         card = card_of(folder, shipped=shipped, own=not shipped)
         if page is not None:
             write_page(card, page)
             note(f"{page} shows them")
-    report_of(list(card.results), output)
+    if summary:
+        summary_of(card.results, output)
+    else:
+        report_of(list(card.results), output)
     return Exit.OK
 
 

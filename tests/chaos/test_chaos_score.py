@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.chaos.experiment import Ending, Experiment, Hit, Injection, Truth
+from engine.chaos.figures import Times, on_each
 from engine.chaos.place import DrillError
 from engine.chaos.result import Found, Harm, Mark, Result, as_mapping, from_mapping
 from engine.chaos.score import Seen, Story, false_alarms, judge, timeline, wrong_acts
@@ -201,3 +202,13 @@ founds = st.builds(
 def test_every_result_comes_back_as_it_was(each: list[Found], marks: list[Mark]) -> None:
     result = replace(RESULT, found=tuple(each), timeline=tuple(marks))
     assert from_mapping(as_mapping(result)) == result
+
+
+def test_each_experiment_comes_to_its_median_and_its_worst() -> None:
+    drills = [replace(RESULT, found=(replace(FOUND, detected=seconds),)) for seconds in (3.0, 9.0, 4.0)]
+    other = replace(RESULT, experiment="other", found=(replace(FOUND, ending=Ending.MISSED, detected=None),))
+    summary = on_each([*drills, other])
+    assert list(summary) == sorted((RESULT.experiment, "other"))
+    one, none = summary[RESULT.experiment], summary["other"]
+    assert (one.passed, one.drills, one.detected) == (3, 3, Times(3, 4.0, 9.0))
+    assert (none.passed, none.drills, none.detected) == (0, 1, Times())
