@@ -106,7 +106,10 @@ def emit(value: object, output: str) -> None:
     elif output == "yaml":
         import yaml
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+        if not text.replace("\n", "").isprintable():  # YAML leaves alone what turns the direction of writing, say
+            text = yaml.safe_dump(value, sort_keys=False)
+        click.echo(text, nl=False)
     else:
         click.echo(as_json(value, indent=2))
 

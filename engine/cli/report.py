@@ -193,7 +193,7 @@ def recurring_columns() -> tuple[Column, ...]:
         Column("TIMES", lambda each: each.count, right=True, whole=True),
         Column("IN 30D", words.rate, right=True, whole=True),
         Column("EVERY", words.every, right=True, whole=True),
-        Column("CAUSES", lambda each: line(words.causes(each)), beneath=True),
+        Column("CAUSES", lambda each: short(words.causes(each), LONGEST), beneath=True),
         Column("HABIT", lambda each: line("; ".join(habit.sentence for habit in each.habits)), beneath=True),
     )
 
