@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 WEEK: Final = 7 * 86_400.0
 MOST_INCIDENTS: Final = 100_000
+MOST_INSTANTS: Final = 10_000_000
+"""Five years, judged every 15 s; one wrong time in a recording, and it is ten thousand years."""
 WITHIN: Final = (".mendbook/samples", "samples")
 """Where the samples lie within a project, and within its state."""
 
@@ -124,6 +126,11 @@ def span_of(past: Past, asked: Asked, interval: float, *, live: bool, now: float
     first, last = math.ceil(max(oldest, wanted) / interval) * interval, math.floor(until / interval) * interval
     if last < first:
         raise NoSamplesError(f"there are no samples in that time: they are from {told(oldest)} to {told(newest)}")
+    if (count := (last - first) / interval) > MOST_INSTANTS:
+        raise AskedError(
+            f"from {told(first)} to {told(last)} there are {count:.0f} moments to be judged, and {MOST_INSTANTS} are the most: "
+            "ask for less time with --since and --until, or for fewer moments with --interval"
+        )
     named = asked.since is not None or asked.span is not None
     return Span(first, last, wanted if named and wanted < oldest - interval else None)
 

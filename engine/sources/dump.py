@@ -16,8 +16,9 @@ from engine.sources.page import PageError, PageLimits, PageReader, read_value
 
 END: Final = b"# EOF"
 """The last line of OpenMetrics: there, times are seconds; in the other formats, milliseconds."""
-LATEST: Final = 253_402_300_800_000
-"""Milliseconds: no time is so late, nor so far before 1970. It is the year 10000, and who reads milliseconds as seconds is behind it."""
+EARLIEST: Final = -62_104_060_800_000
+LATEST: Final = 253_370_764_800_000
+"""Milliseconds: no time is so early or so late, for clocks know none outside the years 1 to 9999. Who reads milliseconds as seconds is behind it."""
 EARLY: Final = 100_000_000_000
 """Milliseconds: no time of samples is in the first three years after 1970, unless seconds were read as milliseconds."""
 LINE: Final = 65_536
@@ -126,7 +127,7 @@ def mistaken(time: float, word: str, *, seconds: bool) -> tuple[str, str] | None
     """Return why a time (milliseconds) cannot be meant, and what helps; None where it can."""
     if not math.isfinite(time):
         return f"not a time: {word}", FORM
-    if not -LATEST < time < LATEST:
+    if not EARLIEST < time < LATEST:
         fix = f"in a file that ends in '{END.decode()}' times are seconds: leave that line out, or write seconds"
         return f"no time of ours: {word}", fix if seconds else "times are milliseconds since 1970"
     if not seconds and 0 < time < EARLY:
