@@ -117,7 +117,11 @@ def test_a_metric_that_was_never_collected_is_pointed_at(project: Project) -> No
     ("settings", "expr", "words"),
     [
         ("anomalies: {enabled: false}", "mendbook_anomalies > {{ least }}", "`anomalies.enabled` is false"),
-        ("evaluator: {prometheus: http://127.0.0.1:1}", "mendbook_anomalies > {{ least }}", "the samples are with a server"),
+        (
+            "evaluator: {prometheus: http://127.0.0.1:1}",
+            "mendbook_anomalies > {{ least }}",
+            "the samples are with a server",
+        ),
         ("forecast: {enabled: false}", "mendbook_forecast_used_up_in_seconds < {{ least }}", "`forecast.enabled`"),
         ("interval: 5m", "mendbook_anomaly_score > {{ least }}", "only while an alarm is on"),
     ],
