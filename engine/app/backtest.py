@@ -137,7 +137,10 @@ def span_of(past: Past, asked: Asked, interval: float, *, live: bool, now: float
 
 def told(at: float) -> str:
     """Return a moment as people read it, by the clock of this place."""
-    return dt.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return dt.datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):  # no calendar has it
+        return "long ago" if at < 0 else "never"
 
 
 def backtest(

@@ -179,4 +179,7 @@ def moment(time: float | None) -> str:
         return "-"
     import datetime as dt
 
-    return dt.datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return dt.datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):  # no calendar has it; what else is told stays told
+        return "long ago" if time < 0 else "never"

@@ -39,3 +39,13 @@ def test_times_at_the_edge_of_the_calendar_are_refused_with_their_line(project: 
     assert result.code == 1
     assert f"no time of ours: {at}" in result.err
     assert "Origin: samples.om:2" in result.err
+
+
+@pytest.mark.parametrize("further", [(), ("--until", "1970-01-02")])
+def test_a_beginning_before_all_calendars_is_told_of(project: Project, further: tuple[str, ...]) -> None:
+    collect(project.root, time.time())
+
+    result = project.run("backtest", "memory-short", "--since", f"{'9' * 40}y", *further)
+
+    assert result.code in {0, 75}
+    assert "long ago" in result.out or "there are no samples in that time" in result.err
