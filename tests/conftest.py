@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 
+import hypothesis
 import pytest
 import structlog
 
@@ -20,6 +21,11 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start, also where the tests themselves run in the background of a shell that has it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes is the machine's affair; what is slow shows in benchmarks.
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
