@@ -98,7 +98,8 @@ def report(found: list[Finding], look: Look, output: str, *, everything: bool) -
 
 def silent(app: App, store: SampleStore) -> None:
     """Say which endpoints do not answer: what is asked of them cannot be judged."""
-    from engine.cli.health import Level, endpoints
+    from engine.cli.health import endpoints
+    from engine.cli.health_check import Level
 
     check = endpoints(app, store)
     if check.level is not Level.OK:

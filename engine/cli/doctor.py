@@ -24,7 +24,8 @@ WIDTH = 14
 def command(output: str) -> int:
     """Check what this machine and this project need to work."""
     from engine.cli import logs
-    from engine.cli.health import Level, examine
+    from engine.cli.health import examine
+    from engine.cli.health_check import Level
     from engine.cli.project import here
 
     logs.configure()

@@ -8,11 +8,11 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.cli.health_check import Check, fail, ok, warn
+from engine.cli.health_judging import judging
 from engine.cli.output import ago, moment
 from engine.cli.project import hosts, outdated, runbooks
 from engine.cli.words import counted
@@ -33,43 +33,9 @@ REQUIRED = {"ansible-core": ((2, 19), (2, 22)), "ansible-runner": ((2, 4, 3), (3
 """From which version on, and up to which."""
 
 
-class Level(StrEnum):
-    """How a check came out."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at, how it is, and what to do about it."""
-
-    name: str
-    level: Level
-    sentence: str
-    fix: str = ""
-
-
-def ok(name: str, sentence: str) -> Check:
-    """Return a check that found nothing amiss."""
-    return Check(name, Level.OK, sentence)
-
-
-def warn(name: str, sentence: str, fix: str) -> Check:
-    """Return a check that found something to look at."""
-    return Check(name, Level.WARN, sentence, fix)
-
-
-def fail(name: str, sentence: str, fix: str) -> Check:
-    """Return a check that found what keeps the engine from working."""
-    return Check(name, Level.FAIL, sentence, fix)
-
-
 def examine(start: Path) -> list[Check]:
     """Return every check of this machine and of the project that `start` lies in."""
     from engine.app import App
-    from engine.cli.health_judging import judging
 
     settings, problems = read_settings(find_settings(start), start)
     with App(settings) as app:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from engine.cli.health import Check, ok, warn
+from engine.cli.health_check import Check, ok, warn
 from engine.cli.output import ago
 from engine.cli.words import counted
 
