@@ -34,6 +34,7 @@ _GROUP_VARIABLES: dict[str, dict[str, Any]] = {
                 "check": ["python3", "/usr/local/lib/ledger/ledger.py", "--check", "--config", "%s"],
             }
         },
+        "config_interval": 2,
         "files_repository": "sftp:lab-files:/srv/backup/files/{{ inventory_hostname }}",
         "files_password_file": "/etc/lab/files/password",
         "files_sums": "/var/lib/mendbook/files/taken/SHA256SUMS",
