@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.happened import head, tell_past, when_of
 from engine.cli.output import ago, clean, emit, moment, note, output_option, plain
 from engine.cli.project import hosts, opened, outdated, runbooks
 from engine.cli.times import MOMENT
-from engine.cli.words import age, counted, hanging, line, number, short, unknown, when
+from engine.cli.words import age, counted, hanging, line, number, short, unknown
 
 if TYPE_CHECKING:
     from engine.app import App
@@ -158,7 +159,8 @@ def gather(
     from engine.model.runbook import Scope
     from engine.records.past import Past
 
-    then = Past(app.record).moment(target.name, as_of)
+    past_of = Past(app.record)
+    then = past_of.moment(target.name, as_of)
     evaluator = app.evaluator(store)
     alerts = then.alerts if past else app.history.alerts(target=target.name)
     readings = [
@@ -168,7 +170,6 @@ def gather(
         and (runbook.trigger.scope is not Scope.FLEET or runbook.localize.target == target.name)
     ]
     standing = app.record.standing(time.time())
-    entries = app.history.entries(target=target.name, until=as_of + 1e-3, limit=count) if count else ()
     return Account(
         host=target.name,
         at=as_of,
@@ -181,7 +182,7 @@ def gather(
         silences=tuple(each for each in (then.silences if past else standing.silences) if concerns(each, target)),
         locks=() if past else tuple(lock for lock in standing.locks if lock.target == target.name),
         decision=then.decision,
-        entries=entries,
+        entries=past_of.happened(target.name, as_of + 1e-3, count) if count else (),
     )
 
 
@@ -258,14 +259,7 @@ def tell(account: Account, target: Target) -> None:
         tell_reading(reading, recorded=account.past)
     if not account.readings:
         click.echo("no runbook is for this host")
-    head("Last decision")
-    tell_decision(account.decision, account)
-    head("What happened")
-    for logged in account.entries:
-        entry = logged.entry
-        click.echo(hanging(f"{moment(logged.at)}  {entry.kind:<12} ", line(entry.sentence)))
-    if not account.entries:
-        click.echo("nothing is recorded")
+    tell_past(account)
 
 
 def tell_held(account: Account) -> None:
@@ -292,18 +286,8 @@ def running(execution: Execution, account: Account) -> str:
     ended = ""
     if execution.ended_at is not None:
         ended = f"; it ended {ago(max(0.0, execution.ended_at - account.at))} later, {execution.state}"
-    return f"running {execution.id}: {execution.remedy}, of {execution.runbook},{since}{ended}"
-
-
-def when_of(at: float, account: Account) -> str:
-    """Return a moment with how long that was before the one that is asked about."""
-    return f"{when(at)} ({age(at, account.at)}{' earlier' if account.past else ''})"
-
-
-def head(text: str) -> None:
-    """Print a heading."""
-    click.echo()
-    click.secho(text, bold=True, underline=True)
+    where = "" if execution.target == account.host else f" on {execution.target}"
+    return f"running {execution.id}: {execution.remedy}, of {execution.runbook}{where},{since}{ended}"
 
 
 def tell_reading(reading: Reading, *, recorded: bool = False) -> None:
@@ -336,6 +320,7 @@ def progress(reading: Reading) -> str:
 def sides(compared: Compared) -> list[str]:
     """Return a comparison as lines, one for each series shown."""
     left, right = line(compared.left), line(compared.right)
+    left = f"{compared.joined} {left}" if compared.joined in ("or", "unless") else left
     if not compared.values:
         return [click.style(short(left), dim=True), f"  no value, limit {compared.operator} {short(right)}"]
     lines = []
@@ -348,30 +333,6 @@ def sides(compared: Compared) -> list[str]:
     if more > 0:
         lines.append(f"and {more} more")
     return [click.style(short(left), dim=True), *(f"  {text}" for text in lines)]
-
-
-def tell_decision(decision: Logged | None, account: Account) -> None:
-    """Print what was decided last, and what each guard said; numbers in its sentences are of the moment of the decision."""
-    if decision is None:
-        click.echo("nothing was decided about this host")
-        return
-    entry = decision.entry
-    runbook = f" {entry.runbook}:" if entry.runbook else ""
-    before = f"{age(decision.at, account.at)} {'earlier' if account.past else 'ago'}"
-    click.echo(hanging(f"{moment(decision.at)} ({before})", line(f"{runbook} {entry.sentence}")))
-    for each in decision.verdicts:
-        mark = click.style("✓", fg="green") if each.allowed else click.style("✗", fg="red")
-        again = f" ({until(each.until, account)})" if each.until is not None and not each.allowed else ""
-        click.echo(hanging(f"  {mark} {line(each.guard)}: ", f"{line(each.sentence)}{again}"))
-
-
-def until(at: float, account: Account) -> str:
-    """Say until when a guard held, told from the moment that is asked about."""
-    if at <= account.at:
-        return f"until {moment(at)}, which is over"
-    return (
-        f"until {moment(at)}, {'' if account.past else 'in '}{ago(at - account.at)}{' later' if account.past else ''}"
-    )
 
 
 def unfold(part: Explanation, depth: int = 0) -> None:

@@ -20,6 +20,10 @@ HOLDING = ("pause", "stop", "resume", "restored", "silence", "unsilence")
 """What people do to hold automation back, and to let it go on."""
 MOST_ALERTS = 500
 """So many changes of a host's alerts are looked back on."""
+MOST_RUNS = 50
+"""So many runs elsewhere that took a host in are looked back on."""
+OF_RUNS = ("decision", "execution", "verification", "outcome")
+"""Kinds of entries that say of a run why it was begun and how it went."""
 UNTRUSTED = frozenset({"shadow", "held_for_approval"})
 """Codes of the guards that hold for want of trust, and of nothing else."""
 
@@ -116,16 +120,23 @@ class Past:
             own = entries.c.target == target
             acts = written(connection, at, entries.c.kind.in_(("operator", "engine")) & entries.c.code.in_(HOLDING))
             decided = written(connection, at, own & (entries.c.kind == "decision"), limit=1)
+            shared = (each for each in parts(connection, target, at) if each.entry.kind == "decision")
             seen = written(connection, at, own & (entries.c.kind == "alert"), limit=MOST_ALERTS)
             return Moment(
                 at,
                 alerts_of(seen),
                 tuple(lived(connection, target, at)),
-                decided[-1] if decided else None,
+                max((*decided, *shared), key=lambda each: each.number, default=None),
                 ran(connection, target, at),
                 pauses_of(acts, at),
                 silences_of(acts, at),
             )
+
+    def happened(self, target: str, at: float, limit: int) -> tuple[Logged, ...]:
+        """Return what was written until a moment about a host, and about runs elsewhere that took it in, the newest `limit`."""
+        with self.record.reading() as connection:
+            own = written(connection, at, entries.c.target == target, limit)
+            return merged(own, parts(connection, target, at))[-limit:]
 
     def cases(self, since: float) -> tuple[Case, ...]:
         """Return what runbooks would have done since, had they been trusted: once for each incident and runbook, oldest first."""
@@ -185,6 +196,40 @@ def written(
     query = select(entries).where(where, entries.c.at <= at).order_by(entries.c.number.desc()).limit(limit)
     rows = connection.execute(query).mappings().all()
     return tuple(logged(dict(row)) for row in reversed(rows))
+
+
+def merged(*several: Sequence[Logged]) -> tuple[Logged, ...]:
+    """Return entries in their order, each once."""
+    each_once = {each.number: each for entries_ in several for each in entries_}
+    return tuple(each_once[number] for number in sorted(each_once))
+
+
+def parts(connection: Connection, target: str, at: float) -> tuple[Logged, ...]:
+    """Return what was written until a moment of the newest runs for another host that took this one in.
+
+    From the decision to run on it until its outcome, or until the next remedy was decided on, which may not take it in.
+    """
+    touching = select(execution_targets.c.execution).where(execution_targets.c.target == target)
+    query = select(executions).where(
+        executions.c.id.in_(touching), executions.c.target != target, executions.c.created_at <= at
+    )
+    query = query.order_by(executions.c.created_at.desc()).limit(MOST_RUNS)
+    runs = {(each.incident, each.created_at) for each in many(connection, Execution, query) if each.incident}
+    if not runs:
+        return ()
+    incident = entries.c.incident.in_({name for name, _ in runs})
+    began = entries.c.at >= min(created for _, created in runs)
+    found: list[Logged] = []
+    within: set[str | None] = set()
+    for each in written(connection, at, incident & began & entries.c.kind.in_(OF_RUNS)):
+        name = each.entry.incident
+        if each.decision == "run":
+            within.discard(name)
+            if (name, each.at) in runs:
+                within.add(name)
+        if name in within and (each.entry.kind != "decision" or each.decision == "run"):
+            found.append(each)
+    return tuple(found)
 
 
 def alerts_of(seen: Sequence[Logged]) -> tuple[Alert, ...]:

@@ -88,7 +88,11 @@ def story(project: Project) -> Story:
 
 
 def then(story: Story, minutes: float) -> dict[str, Any]:
-    shown = story.project.run("why", "web-1", "--at", f"{story.at(minutes):.0f}", "-o", "json")
+    return then_of(story, "web-1", minutes)
+
+
+def then_of(story: Story, host: str, minutes: float) -> dict[str, Any]:
+    shown = story.project.run("why", host, "--at", f"{story.at(minutes):.0f}", "-o", "json")
     assert shown.code == 0, shown.err
     answer = json.loads(shown.out)
     assert isinstance(answer, dict)
@@ -167,6 +171,40 @@ def test_where_samples_do_not_reach_back_what_was_recorded_is_told(story: Story)
     assert "no samples tell how it was then" in told
     assert "recorded when it became so: memory_free_bytes = 50, limit < 100" in told
     assert then(story, 20)["conditions"][0]["state"] is None, "it was resolved by then"
+
+
+def switch_over(story: Story) -> None:
+    """Write a run for web-1 that takes in web-2, and one after it that does not."""
+    incident = Incident("inc-5", "web-1", "primary", IncidentState.REMEDIATING, story.at(200), runbook="switch-over")
+    for number, (minutes, hosts) in enumerate(((201.0, ("web-1", "web-2")), (205.0, ("web-1",))), 1):
+        execution = Execution(f"run-part-{number}", f"att-{number}", "inc-5", "switch-over", "d", "Switch over", "web-1",
+                              (PlannedStep("switch.yml", hosts),), ExecutionState.FAILED, story.at(minutes),
+                              story.at(minutes), story.at(minutes + 1))  # fmt: skip
+        chosen = Entry("decision", f"Run: on {', '.join(hosts)}", "inc-5", "web-1", "switch-over", "run")
+        ended = Entry("execution", f"{execution.id} failed", "inc-5", "web-1", "switch-over", "failed")
+        fine = Verdict("mode", True, "ok", "mode is auto")
+        with story.project.record as story.record:
+            story.write(minutes, chosen, decision=Run(execution, (fine,)), execution=execution, incident=incident)
+            story.write(minutes + 1, ended)
+
+
+def test_a_host_that_a_run_for_another_took_in_is_told_of_it(story: Story) -> None:
+    switch_over(story)
+    shown = story.project.run("why", "web-2", "-o", "json")
+    account = json.loads(shown.out)
+    assert [each["entry"]["sentence"] for each in account["entries"]] == ["Run: on web-1, web-2", "run-part-1 failed"]
+    assert account["decision"]["decision"] == "run"
+    told = story.project.run("why", "web-2").out
+    assert "switch-over: as a part of what ran on web-1: Run: on web-1, web-2" in told
+    assert "as a part of what ran on web-1: run-part-1 failed" in told
+    assert "nothing was decided" not in told
+    assert then_of(story, "web-2", 200.5)["entries"] == []
+
+
+def test_what_runs_on_a_host_for_another_is_told_with_that_other(story: Story) -> None:
+    switch_over(story)
+    told = story.project.run("why", "web-2", "--at", f"{story.at(201.5):.0f}").out
+    assert "running run-part-1: Switch over, of switch-over on web-1, since" in told
 
 
 def test_nothing_that_came_later_is_told(story: Story) -> None:
