@@ -19,9 +19,12 @@ def tell_past(account: Account) -> None:
     head("Last decision")
     tell_decision(account.decision, account)
     head("What happened")
+    if account.earlier:
+        whole = account.earlier + len(account.entries)
+        click.secho(f"… {account.earlier} earlier: -n {whole} shows them", dim=True)
     for logged in account.entries:
         click.echo(hanging(f"{moment(logged.at)}  {logged.entry.kind:<12} ", line(sentence(logged, account))))
-    if not account.entries:
+    if not account.entries and not account.earlier:
         click.echo("nothing is recorded")
 
 

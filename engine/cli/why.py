@@ -58,6 +58,8 @@ class Account:
     locks: tuple[Lock, ...]
     decision: Logged | None
     entries: tuple[Logged, ...]
+    earlier: int
+    """So many entries were before those."""
 
 
 @click.command(epilog=EPILOG)
@@ -170,6 +172,7 @@ def gather(
         and (runbook.trigger.scope is not Scope.FLEET or runbook.localize.target == target.name)
     ]
     standing = app.record.standing(time.time())
+    shown, earlier = past_of.happened(target.name, as_of + 1e-3, count)
     return Account(
         host=target.name,
         at=as_of,
@@ -182,7 +185,8 @@ def gather(
         silences=tuple(each for each in (then.silences if past else standing.silences) if concerns(each, target)),
         locks=() if past else tuple(lock for lock in standing.locks if lock.target == target.name),
         decision=then.decision,
-        entries=past_of.happened(target.name, as_of + 1e-3, count) if count else (),
+        entries=shown,
+        earlier=earlier,
     )
 
 
@@ -225,6 +229,7 @@ def plainly(account: Account) -> dict[str, Any]:
         "executions": account.executions,
         "decision": account.decision,
         "entries": account.entries,
+        "earlier": account.earlier,
     }
 
 

@@ -132,11 +132,19 @@ class Past:
                 silences_of(acts, at),
             )
 
-    def happened(self, target: str, at: float, limit: int) -> tuple[Logged, ...]:
-        """Return what was written until a moment about a host, and about runs elsewhere that took it in, the newest `limit`."""
+    def happened(self, target: str, at: float, limit: int) -> tuple[tuple[Logged, ...], int]:
+        """Return what was written until a moment about a host, and about runs elsewhere that took it in.
+
+        The newest `limit` of it, and how many entries were before.
+        """
+        mine = entries.c.target == target
+        count = select(func.count()).select_from(entries).where(mine, entries.c.at <= at)
         with self.record.reading() as connection:
-            own = written(connection, at, entries.c.target == target, limit)
-            return merged(own, parts(connection, target, at))[-limit:]
+            shared = parts(connection, target, at)
+            found = merged(written(connection, at, mine, limit), shared)
+            whole = int(connection.execute(count).scalar_one()) + sum(each.entry.target != target for each in shared)
+        shown = found[max(0, len(found) - limit) :]
+        return shown, whole - len(shown)
 
     def cases(self, since: float) -> tuple[Case, ...]:
         """Return what runbooks would have done since, had they been trusted: once for each incident and runbook, oldest first."""

@@ -201,6 +201,17 @@ def test_a_host_that_a_run_for_another_took_in_is_told_of_it(story: Story) -> No
     assert then_of(story, "web-2", 200.5)["entries"] == []
 
 
+@pytest.mark.parametrize(("host", "there", "count"), [("web-1", 15, 3), ("web-2", 2, 1), ("web-2", 2, 0)])
+def test_entries_that_are_not_shown_are_counted(story: Story, host: str, there: int, count: int) -> None:
+    switch_over(story)
+    account = json.loads(story.project.run("why", host, "-n", str(count), "-o", "json").out)
+    assert (len(account["entries"]), account["earlier"]) == (count, there - count)
+    told = story.project.run("why", host, "-n", str(count)).out
+    assert f"… {there - count} earlier: -n {there} shows them" in told
+    assert "nothing is recorded" not in told
+    assert "earlier:" not in story.project.run("why", host, "-n", str(there)).out
+
+
 def test_what_runs_on_a_host_for_another_is_told_with_that_other(story: Story) -> None:
     switch_over(story)
     told = story.project.run("why", "web-2", "--at", f"{story.at(201.5):.0f}").out
