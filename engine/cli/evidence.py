@@ -34,6 +34,7 @@ class Compared:
     operator: str
     right: str
     values: tuple[Value, ...] = ()
+    joined: str = "and"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def compared(expr: str, target: Target | None, evaluator: Evaluator, at: float) 
         samples = left.samples if target is None else left.about({*target.instances, ""})
         limits = {sample.labels.without(METRIC_NAME): sample.value for sample in right.samples}
         values = [Value(sample.labels, sample.value, limit_of(sample, limits)) for sample in samples]
-        yield Compared(each.left, each.operator, each.right, ordered(values, each))
+        yield Compared(each.left, each.operator, each.right, ordered(values, each), each.joined)
 
 
 def limit_of(sample: Sample, limits: Mapping[Labels, float]) -> float | None:

@@ -251,7 +251,7 @@ def sentence_of(expr: str) -> str:
     if not parts:
         return escape(expr) + " = {value}"
     first, *rest = parts
-    more = "".join(f", and {part.left} {part.operator} {part.right}" for part in rest)
+    more = "".join(f", {part.joined} {part.left} {part.operator} {part.right}" for part in rest)
     return f"{escape(first.left)} = {{value}}, limit {first.operator} {escape(first.right)}{escape(more)}"
 
 

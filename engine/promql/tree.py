@@ -35,11 +35,12 @@ WITHOUT_DATA = frozenset({"absent", "absent_over_time"})
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison in an expression, as text."""
+    """A comparison in an expression, as text; `joined` is how it goes with what stands before it: `and`, `or` or `unless`."""
 
     left: str
     operator: str
     right: str
+    joined: str = "and"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,13 @@ def longest_range(expr: Expression) -> float:
     return max((max(0, each.reach + each.offset) / 1000 for each in selectors(expr) if each.at is None), default=0.0)
 
 
-def comparisons(expr: Expression) -> tuple[Comparison, ...]:
+def comparisons(expr: Expression, joined: str = "and") -> tuple[Comparison, ...]:
     """Return the comparisons that `expr` is made of, through `and`, `or` and `unless`, in the order of the text."""
     match expr:
         case Binary(operator=operator, left=left, right=right) if operator in SETS:
-            return comparisons(left) + comparisons(right)
+            return comparisons(left, joined) + comparisons(right, operator)
         case Binary(operator=operator, left=left, right=right) if operator in COMPARISONS:
-            return (Comparison(format_expression(left), operator, format_expression(right)),)
+            return (Comparison(format_expression(left), operator, format_expression(right), joined),)
         case _:
             return ()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.detect import detect
+from engine.core.detect import detect, sentence_of
 from engine.model.incident import Alert, AlertState
 from engine.model.labels import Labels, Sample
 from engine.model.runbook import Catalog, Limits, Localization, Runbook, Scope, Trigger
@@ -165,3 +165,15 @@ def test_an_alert_keeps_firing_for_just_as_long_as_it_was_told() -> None:
     well = answer_of("x > 0", set(), {"a"})
     assert look(book, fired, START + 1.9, well)[0].state is AlertState.FIRING
     assert look(book, fired, START + 2.0, well)[0].state is AlertState.RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("expr", "sentence"),
+    [
+        ("up == 0", "up = 0.5, limit == 0"),
+        ("loss > 0.1 unless loss > 0.95", "loss = 0.5, limit > 0.1, unless loss > 0.95"),
+        ("a > 1 and b > 2 or c > 3", "a = 0.5, limit > 1, and b > 2, or c > 3"),
+    ],
+)
+def test_a_trigger_is_told_as_it_is_joined(expr: str, sentence: str) -> None:
+    assert sentence_of(expr).format(value=0.5) == sentence

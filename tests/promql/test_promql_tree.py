@@ -25,15 +25,15 @@ from engine.promql import (
         ("cpu > 90", [("cpu", ">", "90")]),
         (
             "(cpu / 2) >= bool (1+1) and (disk < 10 or net != 3)",
-            [("cpu / 2", ">=", "1 + 1"), ("disk", "<", "10"), ("net", "!=", "3")],
+            [("cpu / 2", ">=", "1 + 1"), ("disk", "<", "10"), ("net", "!=", "3", "or")],
         ),
-        ("cpu > 90 unless on (job) down == 1", [("cpu", ">", "90"), ("down", "==", "1")]),
+        ("cpu > 90 unless on (job) down == 1", [("cpu", ">", "90"), ("down", "==", "1", "unless")]),
         ("50 < cpu < 90", [("50 < cpu", "<", "90")]),
         ("sum(cpu > 90)", []),
         ("cpu", []),
     ],
 )
-def test_comparisons_are_found_through_and_or_and_unless(text: str, found: list[tuple[str, str, str]]) -> None:
+def test_comparisons_are_found_through_and_or_and_unless(text: str, found: list[tuple[str, ...]]) -> None:
     assert comparisons(parse(text)) == tuple(Comparison(*each) for each in found)
 
 
