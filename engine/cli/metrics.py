@@ -161,7 +161,7 @@ def draw(row: Points, start: float, end: float, height: int) -> None:
     """Draw the course of one series with its least and greatest value beside it."""
     from rich.text import Text
 
-    from engine.cli.plot import plot
+    from engine.cli.plot import flat, plot, scale
 
     width = min(100, shutil.get_terminal_size().columns)
     values = row.values.tolist()
@@ -170,8 +170,8 @@ def draw(row: Points, start: float, end: float, height: int) -> None:
     out = console()
     out.print(Text(line(row.labels) or "scalar", style="bold").append(f"  last {number(values[-1])}", style="not bold"))
     lines = plot(pairs_of(row), start, end, max(10, width - margin - 2), height)
-    for place, text in enumerate(lines):
-        label = high if place == 0 else low if place == height - 1 else ""
+    labels = scale(low, high, height, constant=flat(min(values), max(values)))
+    for label, text in zip(labels, lines, strict=True):
         out.print(Text(f"{label:>{margin}} ").append(text, style="cyan"))
     left, right = moment(start), moment(end)
     out.print(Text(f"{'':{margin}} {left}{right:>{max(len(right) + 1, len(lines[0]) - len(left))}}", style="dim"))

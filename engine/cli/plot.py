@@ -13,6 +13,8 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of the dot in each row and column of a braille character, from above."""
 HOLE = 2.5
 """So many times the usual distance apart, two samples are not joined."""
+STILL = 1e-9
+"""Values are the same where they differ by no more than this part of them: rounding makes more of a sum, or of a rate."""
 
 Points = Sequence[tuple[float, float]]
 """Time and value, times ascending."""
@@ -53,11 +55,26 @@ def plot(points: Points, start: float, end: float, width: int, height: int) -> l
 
 def level(value: float, low: float, high: float, rows: int) -> int:
     """Return the row, from below, that a value is drawn on; the middle one when all values are the same."""
-    span = high / 2 - low / 2  # halves, since the whole span may be more than a float holds
-    if span == 0.0:
+    if flat(low, high):
         return (rows - 1) // 2
+    span = high / 2 - low / 2  # halves, since the whole span may be more than a float holds
     share = (value / 2 - low / 2) / span
     return min(rows - 1, max(0, round(share * (rows - 1))))
+
+
+def flat(low: float, high: float) -> bool:
+    """Return whether a course between these values is a constant."""
+    return low == high or (math.isfinite(high) and high / 2 - low / 2 <= STILL * max(abs(low), abs(high)) / 2)
+
+
+def scale(low: str, high: str, height: int, *, constant: bool) -> list[str]:
+    """Return what stands beside each line of a plot: the ends above and below, or the one value beside the line of a constant."""
+    labels = [""] * height
+    if constant:
+        labels[height // 2] = high
+    else:
+        labels[0], labels[-1] = high, low
+    return labels
 
 
 def columns_of(points: Points, start: float, end: float, width: int) -> list[list[float]]:
@@ -77,5 +94,6 @@ def columns_of(points: Points, start: float, end: float, width: int) -> list[lis
             first, last = place(earlier), place(later)
             for between in range(first + 1, last):
                 way = (between - first) / (last - first)
-                columns[between].append(before * (1 - way) + after * way)
+                there = before * (1 - way) + after * way  # rounding may lead beyond both
+                columns[between].append(min(max(there, min(before, after)), max(before, after)))
     return columns

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.cli.expressions import pointed
-from engine.cli.plot import BLOCKS, plot, spark
+from engine.cli.plot import BLOCKS, flat, plot, scale, spark
 from engine.cli.times import moment_of, span
 from engine.cli.words import age, counted, lasting, line, number, share, short
 
@@ -95,6 +95,25 @@ def test_the_highest_value_is_on_top_and_the_lowest_below() -> None:
     top, bottom = plot([(0.0, 0.0), (1.0, 0.0), (99.0, 5.0), (100.0, 5.0)], 0.0, 100.0, 10, 2)
     assert (top[0], bottom[-1]) == ("\u2800", "\u2800")
     assert top[-1] != "\u2800" != bottom[0]
+
+
+@pytest.mark.parametrize("value", [6.0, 0.1, -1e300, 0.0])
+@pytest.mark.parametrize("every", [15.0, 7.0])
+def test_a_constant_is_one_level_line_with_its_value_beside_it(value: float, every: float) -> None:
+    points = [(at * every, value * (1 + (at % 2) * 1e-15)) for at in range(30)]
+    lines = plot(points, 0.0, 29 * every, 50, 4)
+    (place,) = [place for place, each in enumerate(lines) if set(each) != {"\u2800"}]
+    assert len(set(lines[place])) == 1
+    assert scale("6", "6", 4, constant=True)[place] == "6"
+    assert scale("6", "6", 4, constant=True).count("") == 3
+
+
+def test_only_what_rounding_makes_of_a_value_is_flat() -> None:
+    assert flat(0.1 + 0.2, 0.3)
+    assert not flat(8e9, 8e9 + 4096)
+    assert not flat(0.0, 1e-12)
+    assert not flat(0.0, math.inf)
+    assert scale("0", "6", 4, constant=False) == ["6", "", "", "0"]
 
 
 def test_a_hole_in_the_samples_is_a_hole_in_the_picture() -> None:
