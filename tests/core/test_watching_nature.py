@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.watching.nature import Worse, nature_of
+from engine.core.watching.nature import Worse, counted_by_kernel, nature_of
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,26 @@ def test_which_part_of_a_metric_a_series_is_about_says_which_way_is_worse(name: 
     nature = nature_of(name, part)
     assert nature is not None
     assert nature.worse is worse
+
+
+@pytest.mark.parametrize(
+    ("name", "counter"),
+    [
+        ("node_netstat_Icmp_InErrors", True),
+        ("node_netstat_TcpExt_ListenDrops", True),
+        ("node_netstat_Udp6_RcvbufErrors", True),
+        ("node_netstat_Tcp_CurrEstab", False),
+        ("node_netstat_Ip_Forwarding", False),
+        ("node_vmstat_pgmajfault", True),
+        ("node_vmstat_pswpin", True),
+        ("node_vmstat_nr_free_pages", False),
+        ("node_vmstat_oom_kill", False),
+        ("node_sockstat_TCP_alloc", False),
+        ("node_nf_conntrack_stat_drop", True),
+        ("node_nf_conntrack_entries", False),
+    ],
+)
+def test_the_kernels_counters_are_known_without_an_end_that_says_so(name: str, counter: bool) -> None:
+    nature = nature_of(name)
+    assert nature is not None
+    assert (nature.counter, counted_by_kernel(name)) == (counter, counter)

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from engine.core.rca.signals import Frame, Kind, Signal
+from engine.core.watching.nature import counted_by_kernel
 from engine.model.labels import METRIC_NAME, Labels
 from engine.model.target import Fleet
 from engine.promql import Block
@@ -105,7 +106,7 @@ def told(
             calls = Signal(node, titled(labels), Kind.TRAFFIC, culprit=culprit_of(labels))
             yield calls, rate(values[:, column], step)
             continue
-        course = rate(values[:, column], step) if name.endswith(COUNTERS) else values[:, column]
+        course = rate(values[:, column], step) if grows(name) else values[:, column]
         yield about(node, labels), course
     for node, parts in busy.items():
         yield replace(Signal(node, "cpu busy share", Kind.CPU), floor=floor_of("cpu")), share_busy(parts)
@@ -123,6 +124,12 @@ def about(node: str, labels: Labels, prefix: str = "") -> Signal:
     name = labels.get(METRIC_NAME, "")
     counts = signal.kind is Kind.ERRORS and signal.sign > 0 and "ratio" not in name
     return replace(signal, floor=floor_of(name), counted=counts)
+
+
+@lru_cache(maxsize=1 << 12)
+def grows(name: str) -> bool:
+    """Return whether a series counts from when what it is about started: then by how much it grew says how it is."""
+    return name.endswith(COUNTERS) or counted_by_kernel(name)
 
 
 @lru_cache(maxsize=1 << 12)

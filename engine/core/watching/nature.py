@@ -1,6 +1,7 @@
 """What the name of a series says of it by Prometheus's conventions: its unit, which way is worse, what of it can be watched at all.
 
-A unit brings a floor: how small a change is nothing special, whatever series it is. Names of exporters are not known here, but words that they share.
+A unit brings a floor: how small a change is nothing special, whatever series it is. Names of exporters are not known here, but words that they share;
+and the tables of the kernel whose counters have no end of the name that would say so.
 """
 
 from __future__ import annotations
@@ -151,11 +152,22 @@ LIMITED: Final = (
 )
 """How names of what is left (True) or used (False) become those of what there is in all."""
 COUNTERS: Final = frozenset({"total", "count", "sum"})
+KERNEL: Final = re.compile(
+    r"node_(?:netstat_(?!(?:\w+_CurrEstab|\w+_MPCurrEstab|Tcp_MaxConn|Tcp_Rto\w+|Ip6?_Forwarding|Ip_DefaultTTL)$)\w+"
+    r"|vmstat_(?:pg|pswp)\w+"
+    r"|nf_conntrack_stat_\w+)"
+)
+"""What the kernel counts since it started, published under its own names. Not `oom_kill`: of what happens so seldom the number says more than the rate."""
 
 
 def words_of(name: str) -> tuple[str, ...]:
     """Return the words that a name is made of, in lower case."""
     return tuple(word.lower() for word in SPLIT.split(name) if word)
+
+
+def counted_by_kernel(name: str) -> bool:
+    """Return whether a metric is one of the kernel's counters though its name does not end as those of counters do."""
+    return KERNEL.fullmatch(name) is not None
 
 
 def nature_of(name: str, part: str = "") -> Nature | None:
@@ -169,7 +181,7 @@ def nature_of(name: str, part: str = "") -> Nature | None:
         return None
     if words[-2:] in (("time", "seconds"), ("after", "seconds"), ("boot", "seconds")):
         return None
-    counter = words[-1] in COUNTERS
+    counter = words[-1] in COUNTERS or counted_by_kernel(name)
     unit = next((word for word in reversed(words) if word in FLOORS), None)
     known = {*words, *words_of(part)}
     worse = Worse.DOWN if known & DOWN else Worse.UP if known & UP else Worse.BOTH

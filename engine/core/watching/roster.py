@@ -23,8 +23,8 @@ GONE: Final = 300.0
 """Seconds after which a series without a sample is not told of any more: an instant selector would not find it either."""
 FORGOTTEN: Final = 3 * 86_400.0
 """Seconds after which it is forgotten."""
-FORMAT: Final = 1
-"""Changes with what `arrays` returns: what another version wrote is not read."""
+FORMAT: Final = 2
+"""Changes with what `arrays` returns, and with which series are counters: what another version wrote is not read."""
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
