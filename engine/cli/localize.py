@@ -69,10 +69,13 @@ def command(at: float | None, recording: Path | None, edges: Path | None, alarm:
         raise click.UsageError("--edges goes with --input: this project's own come from its inventory and its series")
     if step is not None and recording is not None:
         raise click.UsageError("--step does not go with --input: a recording has its own")
+    incident: bool | None = None
     if recording is None:
         with opened(looking=True) as app:
             evidence, moment_ = of_project(app, at, step)
             found = inquired(evidence, moment_, alarm)
+            if at is None:
+                incident = any(each.state.live for each in app.record.standing(time.time()).incidents)
     else:
         with expected():
             evidence = of_files(recording, edges)
@@ -82,7 +85,7 @@ def command(at: float | None, recording: Path | None, edges: Path | None, alarm:
     for remark in found.remarks:
         note(remark)
     if output == "table":
-        tell(found, evidence)
+        tell(found, evidence, incident)
     else:
         emit(plainly(found), output)
     return code(found) if detailed_exitcode else Exit.OK
@@ -177,6 +180,7 @@ def plainly(found: Finding) -> dict[str, Any]:
         "detected_at": found.detected_at,
         "margin": round(found.margin, 4),
         "sure": bool(found.suspects) and found.margin >= SURE,
+        "stands_out": found.stands_out,
         "history": found.history,
         "remarks": found.remarks,
         "suspects": [
@@ -193,13 +197,19 @@ def plainly(found: Finding) -> dict[str, Any]:
     }
 
 
-def tell(found: Finding, evidence: Evidence) -> None:
-    """Print a finding for people: the first suspect at length, the next ones in a table."""
+def tell(found: Finding, evidence: Evidence, incident: bool | None = None) -> None:
+    """Print a finding for people: the first suspect at length, the next ones in a table.
+
+    `incident` says whether one is open; None where that is not known of the moment that is asked about.
+    """
     from engine.core.rca.inquiry import SURE
 
     if not found.suspects:
         click.echo(f"nothing unusual up to {when(found.at)}, by {counted(found.history, 'row')} of before")
         return
+    if not found.stands_out and not incident:
+        open_ = "" if incident is None else "no incident is open, and "
+        click.echo(f"{open_}nothing stands out: what follows is the least usual")
     first = found.suspects[0]
     since = f" since {when(first.onset)}" if first.onset is not None else ""
     click.echo(click.style(line(f"{what(first)}{since}"), bold=True))
@@ -233,9 +243,19 @@ def what(suspect: Accused) -> str:
     return f"{suspect.resource} of {suspect.node}{culprit}"
 
 
+def told_apart(*values: float) -> list[str]:
+    """Return numbers in four digits, or in so many that they can be told apart."""
+    texts: list[str] = []
+    for digits in (4, 6, 9, 12):
+        texts = [number(float(f"{value:.{digits}g}")) for value in values]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
 def drawn(found: Finding, suspect: Accused) -> Iterator[str]:
     """Yield the course of the series that shows a suspect best, with its least and greatest value beside it."""
-    from engine.cli.plot import plot
+    from engine.cli.plot import flat, plot, scale
 
     if suspect.column is None:
         return
@@ -245,10 +265,11 @@ def drawn(found: Finding, suspect: Accused) -> Iterator[str]:
     if len(points) < 2:  # noqa: PLR2004  one point is no course
         return
     start, end = points[0][0], points[-1][0]
-    high, low = (number(float(f"{pick(value for _, value in points):.4g}")) for pick in (max, min))
+    least, most = (pick(value for _, value in points) for pick in (min, max))
+    constant = flat(least, most)
+    low, high = 2 * told_apart(most) if constant else told_apart(least, most)
     margin = max(len(high), len(low)) + 2
     lines = plot(points, start, end, max(10, min(60, shutil.get_terminal_size().columns - margin - 2)), HEIGHT)
-    for place, text in enumerate(lines):
-        label = high if place == 0 else low if place == HEIGHT - 1 else ""
+    for label, text in zip(scale(low, high, HEIGHT, constant=constant), lines, strict=True):
         yield f"{label:>{margin}} {text}"
     yield f"{'':{margin}} {when(start)}{when(end):>{max(1, len(lines[0]) - len(when(start)))}}"

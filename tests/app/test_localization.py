@@ -134,3 +134,24 @@ def test_peers_are_those_of_the_smallest_group_that_has_a_majority() -> None:
     peers = peers_of(fleet(*WEB, *pair))
     assert peers["web-0"] == ("web-1", "web-2", "web-3")
     assert "a" not in peers  # of two nobody is in the majority, and all hosts are there for different things
+
+
+def stepped(back: int) -> Finding:
+    """What is found where the kernel counted six errors so many rows ago, and none before or since."""
+    labels = Labels({"__name__": "node_netstat_Icmp_InErrors", "instance": "back:9100", "job": "node"})
+    course = np.zeros(ROWS)
+    course[-back:] = 6.0
+    return located(stored({labels: course}), fleet(BACK))
+
+
+@pytest.mark.parametrize("back", [4, 20, 200])
+def test_errors_that_the_kernel_counted_once_are_no_errors_ever_after(back: int) -> None:
+    assert stepped(back).suspects == ()
+
+
+def test_errors_that_the_kernel_goes_on_counting_are_seen() -> None:
+    labels = Labels({"__name__": "node_netstat_Udp_InErrors", "instance": "back:9100", "job": "node"})
+    course = np.zeros(ROWS)
+    course[-TROUBLE:] = 300.0 * np.arange(1, TROUBLE + 1)
+    found = located(stored({labels: course}), fleet(BACK))
+    assert (found.suspects[0].node, found.suspects[0].resource, found.stands_out) == ("back", "errors", True)

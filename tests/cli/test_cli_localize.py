@@ -242,6 +242,44 @@ def test_what_the_default_watch_was_alarmed_by_is_evidence(project: Project) -> 
     assert told["onset"] <= told["detected_at"] <= now - 44.0
 
 
+@pytest.fixture
+def rested(project: Project) -> Project:
+    """A project in which a figure wanders a little further than it did, by what nobody would call trouble."""
+    labels = Labels({"__name__": "shop_latency_seconds", "instance": "web-1"})
+    now = time.time()
+    with SampleStore(project.root / ".mendbook" / "samples") as store:
+        for back in range(80, -1, -1):
+            wandered = 0.02 if back < 5 else 0.0
+            store.append(Batch(now - 15.0 * back, (labels,), (0.2 + wandered + 0.005 * math.sin(back * 2.399),)))
+    return project
+
+
+def test_where_nothing_stands_out_it_says_so_first(rested: Project) -> None:
+    said = rested.run("localize", "--step", "15s")
+    assert said.out.startswith(
+        "no incident is open, and nothing stands out: what follows is the least usual\nlatency of web-1"
+    )
+    assert json.loads(rested.run("localize", "--step", "15s", "-o", "json").out)["stands_out"] is False
+
+
+def test_of_a_moment_in_the_past_it_says_nothing_of_incidents(rested: Project) -> None:
+    said = rested.run("localize", "--step", "15s", "--at", "1s")
+    assert said.out.startswith("nothing stands out: what follows is the least usual\nlatency of web-1")
+
+
+def test_where_something_stands_out_nothing_is_put_before_it(sampled: Project) -> None:
+    assert "stands out" not in sampled.run("localize", "--step", "15s").out
+    assert json.loads(sampled.run("localize", "--step", "15s", "-o", "json").out)["stands_out"] is True
+
+
+def test_ends_of_a_course_have_so_many_digits_that_they_differ() -> None:
+    from engine.cli.localize import told_apart
+
+    assert told_apart(6.0) == ["6"]
+    assert told_apart(0.2957, 0.97) == ["0.2957", "0.97"]
+    assert told_apart(8e9, 8e9 + 1e6) == ["8,000,000,000", "8,001,000,000"]
+
+
 def test_a_moment_before_it_began_may_be_asked_about(sampled: Project) -> None:
     told = sampled.run("localize", "--step", "15s", "--at", "3m")
     assert (told.code, "nothing unusual" in told.out) == (0, True)

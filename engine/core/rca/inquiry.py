@@ -15,7 +15,7 @@ from engine.core.rca import watched
 from engine.core.rca.burden import rank as rank_of
 from engine.core.rca.onset import alarmed, began
 from engine.core.rca.peers import compared
-from engine.core.rca.rank import Alarm, Ranked, ranked
+from engine.core.rca.rank import NOTABLE, SYMPTOM, Alarm, Ranked, ranked, strength
 from engine.core.rca.reference import WIDTH
 from engine.core.rca.scene import Scene, scene
 from engine.core.rca.signals import Frame, Topology
@@ -58,7 +58,8 @@ class Finding:
 
     `margin` (0..1) is how far the first suspect is ahead of the first one on another node, as a share of its own score; 0 without
     a suspect. `onset` is when it began, `detected_at` when a detector on the series of the first suspect (and of the alarm's node) would have said so. `history` is
-    how many rows say how it usually is, and `remarks` what limits the answer.
+    how many rows say how it usually is, and `remarks` what limits the answer. Where nothing `stands_out`, the suspects are what is least usual
+    of what is nothing special.
     """
 
     at: float
@@ -69,6 +70,7 @@ class Finding:
     history: int
     scene: Scene
     remarks: tuple[str, ...] = ()
+    stands_out: bool = False
 
 
 def inquire(
@@ -118,6 +120,7 @@ def inquire(
         history=len(past.times),
         scene=courses,
         remarks=tuple(remarks),
+        stands_out=standing_out(suspects, alarms, now, step),
     )
 
 
@@ -167,6 +170,12 @@ def margin(suspects: Sequence[Ranked]) -> float:
     best = suspects[0]
     second = next((each.strength for each in suspects if each.node != best.node), 0.0)
     return 1.0 - second / best.strength if best.strength > 0 else 0.0
+
+
+def standing_out(suspects: Sequence[Ranked], alarms: Sequence[Watched], now: float, step: float) -> bool:
+    """Return whether a suspect is off by what is worth a word, or the watch still is in alarm about what could make one."""
+    seen = any(each.strength >= SYMPTOM * strength(NOTABLE) for each in suspects)
+    return seen or any(True for _ in watched.suspects(alarms, now, step))
 
 
 def since_when(suspects: Sequence[Ranked], courses: Scene) -> list[int | None]:
