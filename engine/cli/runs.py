@@ -50,8 +50,9 @@ def list_(target: str | None, runbook: str | None, since: float | None, limit: i
         from engine.cli.status import execution_columns
 
         found = app.history.executions(since=since, target=target, runbook=runbook, limit=limit)
-        message = Column("MESSAGE", lambda each: short(each.message or each.reason or "-"), beneath=True)
-        show(found, (*execution_columns(), message), output, empty="nothing was run")
+        because = Column("BECAUSE", lambda each: short(each.reason or "-"), beneath=True)
+        message = Column("MESSAGE", lambda each: short(each.message or "-"), beneath=True)
+        show(found, (*execution_columns(), because, message), output, empty="nothing was run")
 
 
 @command.command("show", short_help="Show an execution, frozen as it was ordered, and its tasks.")

@@ -183,6 +183,10 @@ def incident_columns() -> tuple[Column, ...]:
 def execution_columns() -> tuple[Column, ...]:
     """Return what is shown of an execution."""
 
+    def where(each: Execution) -> str:
+        others = len(each.targets) - 1
+        return f"{line(each.target)}{f' +{others}' if others else ''}"
+
     def taken(each: Execution) -> str:
         if each.started_at is None:
             return "-"
@@ -191,7 +195,7 @@ def execution_columns() -> tuple[Column, ...]:
     return (
         Column("ID", lambda each: line(each.id), whole=True),
         Column("STATE", lambda each: f"{each.state}{' (check)' if each.check else ''}", style="bold", whole=True),
-        Column("HOST", lambda each: line(each.target), style="bold", whole=True),
+        Column("HOST", where, style="bold", whole=True),
         Column("RUNBOOK", lambda each: line(each.runbook)),
         Column("REMEDY", lambda each: line(each.remedy), beneath=True),
         Column("BY", lambda each: line(each.triggered_by)),

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from engine.model.decision import Change
+from engine.model.execution import Execution, ExecutionState, PlannedStep
 from engine.model.incident import Incident, IncidentState
 from tests.cli.cli_project import Project
 
@@ -55,6 +56,20 @@ def shape(content: object) -> object:
     if isinstance(content, list):
         return [shape(value) for value in content]
     return None if isinstance(content, float) else content
+
+
+def test_a_run_that_takes_in_other_hosts_counts_them_and_says_what_it_is_for_as_it_is_shown(project: Project) -> None:
+    steps = (PlannedStep("switch.yml", ("web-1", "web-2")), PlannedStep("move.yml", ("store-1",)))
+    run = Execution("run-1", "att-1", "inc-1", "switch-over", "d", "Switch over", "web-1", steps, ExecutionState.FAILED,
+                    1.0, 1.0, 2.0, reason="it is gone", message="exit 2")  # fmt: skip
+    with project.record as record:
+        assert record.commit(Change(0, 1.0, execution=run))
+    listed, shown = project.run("runs").out, project.run("runs", "show", "run-1").out
+    assert "web-1 +2" in listed
+    assert listed.split("\n")[0].split()[-2:] == ["BECAUSE", "MESSAGE"]
+    assert listed.split("\n")[1].rstrip().endswith("it is gone  exit 2")
+    assert "message    exit 2" in shown
+    assert ": it is gone" in shown
 
 
 def test_the_numbers_of_why_are_there_for_programs(past: Project) -> None:
