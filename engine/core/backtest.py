@@ -157,6 +157,7 @@ class Watcher:
     fleet: Fleet
     _incidents: dict[str, Incident] = field(default_factory=dict)
     _moments: defaultdict[str, list[Moment]] = field(default_factory=lambda: defaultdict(list))
+    _runs: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     _silent: list[Silent] = field(default_factory=list)
     _held: dict[tuple[str, float], Held] = field(default_factory=dict)
     _firing: frozenset[str] = frozenset()
@@ -245,11 +246,16 @@ class Watcher:
         if change.decision is not None:
             verdicts = change.decision.verdicts
             code = {Run: "run", Hold: "hold", Escalate: "escalate"}[type(change.decision)]
+            if isinstance(change.decision, Run):
+                self._runs[incident.id].append(change.decision.execution.id)
             sentence = next((each.sentence for each in change.entries if each.kind == "decision"), incident.reason)
+            sentence = nameless(sentence, self._runs[incident.id])
             against = tuple(each for each in verdicts if not each.allowed)
             moments.append(Moment(change.at, "decision", code, sentence, self._remedy(change), against))
         moments += (
-            as_moment(change.at, each) for each in change.entries if each.kind in TOLD or each.code == "reopened"
+            as_moment(change.at, each, self._runs[incident.id])
+            for each in change.entries
+            if each.kind in TOLD or each.code == "reopened"
         )
 
     def _remedy(self, change: Change) -> str:
@@ -267,9 +273,16 @@ class Watcher:
         return incident.runbook == self.name or any(named(each) == self.name for each in variants)
 
 
-def as_moment(at: float, entry: Entry) -> Moment:
+def as_moment(at: float, entry: Entry, runs: Iterable[str] = ()) -> Moment:
     """Return an entry as a moment of a firing's story."""
-    return Moment(at, entry.kind, entry.code, entry.sentence)
+    return Moment(at, entry.kind, entry.code, nameless(entry.sentence, runs))
+
+
+def nameless(sentence: str, runs: Iterable[str]) -> str:
+    """Return a sentence without the names of runs, which in a replay are of none that can be looked up."""
+    for name in runs:
+        sentence = sentence.removeprefix(f"{name} ").replace(f" ({name})", "").replace(name, "the run")
+    return sentence
 
 
 def unopened(alert: Alert, standing: Standing) -> str:

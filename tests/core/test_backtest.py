@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.core.backtest import Backtest, Blind, Firing, Known, Moment, Watcher, compare, joined
+from engine.core.backtest import Backtest, Blind, Firing, Known, Moment, Watcher, compare, joined, nameless
 from engine.core.review import STORM
 from engine.model.decision import Change, Entry, Escalate, Hold, Run, Verdict
 from engine.model.execution import Execution
@@ -210,11 +210,24 @@ def test_the_story_of_a_firing_is_its_decisions_and_what_came_of_them() -> None:
     (firing,) = seen.firings()
     assert firing.moments == (
         Moment(1000.0, "decision", "run", "Run: clean", "clean"),
-        Moment(1015.0, "execution", "successful", "run-1 successful"),
+        Moment(1015.0, "execution", "successful", "successful"),
         Moment(1030.0, "decision", "hold", "cooldown of 30m", "grow", (no,)),
         Moment(1045.0, "decision", "escalate", "Escalate: no", "grow", (no,)),
     )
     assert [firing.count(code) for code in ("run", "hold", "escalate")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("run-1 failed: exit 2", "failed: exit 2"),
+        ("Escalate: run-1 failed: exit 2", "Escalate: the run failed: exit 2"),
+        ("clean (run-1)", "clean"),
+        ("another failed", "another failed"),
+    ],
+)
+def test_a_replay_names_no_run_as_if_it_had_been(sentence: str, told: str) -> None:
+    assert nameless(sentence, ("run-1",)) == told
 
 
 def test_firings_are_those_that_the_runbook_has_a_part_in() -> None:
