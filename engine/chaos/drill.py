@@ -15,7 +15,7 @@ from engine.chaos.place import DrillError, Place
 from engine.chaos.probes import Shell, answers_ssh, page
 from engine.chaos.result import Result
 from engine.chaos.running import Engine, live, reading, story, unrest, unseen
-from engine.chaos.score import Seen, Story, false_alarms, incidents_about, judge, timeline, wrong_acts
+from engine.chaos.score import Seen, Story, false_alarms, incidents_about, judge, news, timeline, wrong_acts
 from engine.chaos.steady import HTTP, OK, ills, wait_steady
 from engine.chaos.traffic import Tally, Traffic
 from engine.model.incident import IncidentState
@@ -245,15 +245,12 @@ class Drill:
 
     def tell(self, known: Story, told: str) -> str:
         """Say what is new in the engine's record; return the last that was said."""
-        marks = [
-            mark
-            for mark in timeline(tuple(self.seen.values()), known, self.zero)
-            if mark.kind in ("incident", "run", "verified")
-        ]
-        if marks and marks[-1].text != told:
-            self.bench.say(f"{marks[-1].at:6.1f}s {marks[-1].kind} {marks[-1].host}: {marks[-1].text}")
-            return marks[-1].text
-        return told
+        newest = news(timeline(tuple(self.seen.values()), known, self.zero))
+        if newest is None or newest.text == told:
+            return told
+        seen = time.time() - self.zero  # the moment that it is seen: what is told never runs backwards
+        self.bench.say(f"{seen:6.1f}s {newest.kind} {newest.host}: {newest.text}")
+        return newest.text
 
     def undo(self, watch: Watch) -> None:
         """Take everything back, whatever is known by then. Raises InjectionError for what cannot be taken back now."""

@@ -24,6 +24,11 @@ class Mark:
     until: float | None = None
     good: bool | None = None
 
+    @property
+    def latest(self) -> float:
+        """Return when something of it happened last: its end, where it is a span that has ended."""
+        return self.at if self.until is None else self.until
+
 
 @dataclass(frozen=True, slots=True)
 class Harm:

@@ -213,6 +213,12 @@ def timeline(all_seen: Sequence[Seen], story: Story, zero: float) -> tuple[Mark,
     return tuple(sorted(marks, key=lambda mark: mark.at))
 
 
+def news(marks: Sequence[Mark]) -> Mark | None:
+    """Return what became of incidents and runs last: a run that has ended is news of its end."""
+    told = [mark for mark in marks if mark.kind in ("incident", "run", "verified")]
+    return max(reversed(told), key=lambda mark: mark.latest, default=None)
+
+
 def of_entry(logged: Logged, zero: float) -> Mark | None:
     """Return the mark of an entry that belongs on a timeline."""
     entry, at, host = logged.entry, logged.at - zero, logged.entry.target or ""

@@ -13,7 +13,7 @@ from engine.chaos.experiment import Ending, Experiment, Hit, Injection, Truth
 from engine.chaos.figures import Times, on_each
 from engine.chaos.place import DrillError
 from engine.chaos.result import Found, Harm, Mark, Result, as_mapping, from_mapping
-from engine.chaos.score import Seen, Story, false_alarms, judge, timeline, wrong_acts
+from engine.chaos.score import Seen, Story, false_alarms, judge, news, timeline, wrong_acts
 from engine.chaos.scorecard import Quiet, append, heal, left, read
 from engine.model.decision import Entry
 from engine.model.execution import Execution, ExecutionState, PlannedStep
@@ -129,6 +129,21 @@ def test_the_timeline_has_everything_in_order() -> None:
     assert marks[3] == Mark(
         7.5, "run", "Restart it: lb_drain.yml, service_restart.yml (successful)", "web1", 12.0, good=True
     )
+
+
+def test_the_news_of_a_run_is_its_end_when_it_has_ended() -> None:
+    localized = Logged(2, 110.0, 1, Entry("fault", "service of web1", "inc-1", "web1"))
+    going = replace(RUN, state=ExecutionState.RUNNING, ended_at=None)
+
+    def newest(run: Execution) -> Mark | None:
+        return news(timeline((SEEN,), replace(STORY, executions=(run,), entries=(FIRED, localized)), 100.0))
+
+    during, after = newest(going), newest(RUN)
+    assert during is not None
+    assert (during.kind, during.latest) == ("incident", 10.0)
+    assert after is not None
+    assert (after.kind, after.at, after.latest) == ("run", 7.5, 12.0)
+    assert news(timeline((SEEN,), Story(), 100.0)) is None
 
 
 FOUND = judge(SEEN, STORY)
