@@ -18,6 +18,9 @@ def tell_past(account: Account) -> None:
     """Print what was decided last, and what happened."""
     head("Last decision")
     tell_decision(account.decision, account)
+    if account.later is not None:
+        head("Later, for no incident")
+        tell_decision(account.later, account)
     head("What happened")
     if account.earlier:
         whole = account.earlier + len(account.entries)

@@ -57,6 +57,9 @@ class Account:
     silences: tuple[Silence, ...]
     locks: tuple[Lock, ...]
     decision: Logged | None
+    """The last of an incident, else the last of all."""
+    later: Logged | None
+    """One after it, of no incident."""
     entries: tuple[Logged, ...]
     earlier: int
     """So many entries were before those."""
@@ -185,6 +188,7 @@ def gather(
         silences=tuple(each for each in (then.silences if past else standing.silences) if concerns(each, target)),
         locks=() if past else tuple(lock for lock in standing.locks if lock.target == target.name),
         decision=then.decision,
+        later=then.later,
         entries=shown,
         earlier=earlier,
     )
@@ -228,6 +232,7 @@ def plainly(account: Account) -> dict[str, Any]:
         ],
         "executions": account.executions,
         "decision": account.decision,
+        "later": account.later,
         "entries": account.entries,
         "earlier": account.earlier,
     }

@@ -73,6 +73,9 @@ class Moment:
     alerts: tuple[Alert, ...]
     incidents: tuple[Then, ...]
     decision: Logged | None
+    """The last that belongs to an incident; where none does, the last of all."""
+    later: Logged | None
+    """One after it that belongs to none, as when a runbook with no incident is held."""
     executions: tuple[Execution, ...]
     pauses: tuple[Pause, ...]
     silences: tuple[Silence, ...]
@@ -119,14 +122,18 @@ class Past:
         with self.record.reading() as connection:
             own = entries.c.target == target
             acts = written(connection, at, entries.c.kind.in_(("operator", "engine")) & entries.c.code.in_(HOLDING))
-            decided = written(connection, at, own & (entries.c.kind == "decision"), limit=1)
+            decision = own & (entries.c.kind == "decision")
+            newest = written(connection, at, decision, limit=1)
             shared = (each for each in parts(connection, target, at) if each.entry.kind == "decision")
+            of_incident = (*written(connection, at, decision & entries.c.incident.is_not(None), limit=1), *shared)
+            decided = max(of_incident or newest, key=lambda each: each.number, default=None)
             seen = written(connection, at, own & (entries.c.kind == "alert"), limit=MOST_ALERTS)
             return Moment(
                 at,
                 alerts_of(seen),
                 tuple(lived(connection, target, at)),
-                max((*decided, *shared), key=lambda each: each.number, default=None),
+                decided,
+                next((each for each in newest if decided is not None and each.number > decided.number), None),
                 ran(connection, target, at),
                 pauses_of(acts, at),
                 silences_of(acts, at),

@@ -212,6 +212,22 @@ def test_entries_that_are_not_shown_are_counted(story: Story, host: str, there: 
     assert "earlier:" not in story.project.run("why", host, "-n", str(there)).out
 
 
+def test_a_hold_of_no_incident_does_not_hide_the_decision_of_one(story: Story) -> None:
+    held = Verdict("cooldown", False, "cooldown", "cooldown is 600s")
+    entry = Entry("decision", "Hold: cooldown is 600s", None, "web-1", "log-rotate", "cooldown")
+    for host in ("web-1", "web-2"):
+        with story.project.record as story.record:
+            story.write(100, replace(entry, target=host), decision=Hold((held,)))
+    account = then_of(story, "web-1", 101)
+    assert account["decision"]["entry"]["sentence"] == "Escalate: it came back"
+    assert account["later"]["entry"]["runbook"] == "log-rotate"
+    told = story.project.run("why", "web-1", "--at", f"{story.at(101):.0f}").out
+    assert told.index("Last decision") < told.index("it came back") < told.index("(60s earlier) log-rotate: Hold")
+    alone = then_of(story, "web-2", 101)
+    assert (alone["decision"]["entry"]["runbook"], alone["later"]) == ("log-rotate", None)
+    assert then_of(story, "web-1", 99)["later"] is None
+
+
 def test_what_runs_on_a_host_for_another_is_told_with_that_other(story: Story) -> None:
     switch_over(story)
     told = story.project.run("why", "web-2", "--at", f"{story.at(201.5):.0f}").out
