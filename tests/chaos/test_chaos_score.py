@@ -14,7 +14,8 @@ from engine.chaos.figures import Times, on_each
 from engine.chaos.place import DrillError
 from engine.chaos.result import Found, Harm, Mark, Result, as_mapping, from_mapping
 from engine.chaos.score import Seen, Story, false_alarms, judge, news, timeline, wrong_acts
-from engine.chaos.scorecard import Quiet, append, heal, left, read
+from engine.chaos.scorecard import SHIPPED, Quiet, append, heal, left, read
+from engine.chaos.shelf import names
 from engine.model.decision import Entry
 from engine.model.execution import Execution, ExecutionState, PlannedStep
 from engine.model.incident import Fault, Incident, IncidentState, Suspect
@@ -227,3 +228,10 @@ def test_each_experiment_comes_to_its_median_and_its_worst() -> None:
     one, none = summary[RESULT.experiment], summary["other"]
     assert (one.passed, one.drills, one.detected) == (3, 3, Times(3, 4.0, 9.0))
     assert (none.passed, none.drills, none.detected) == (0, 1, Times())
+
+
+def test_the_scorecards_that_come_with_the_product_are_of_its_experiments() -> None:
+    card = read(sorted(SHIPPED.glob("*.jsonl")))
+    assert card.quiets
+    assert {each.experiment for each in card.results} <= set(names())
+    assert all(each.commit and each.surroundings for each in card.results)

@@ -18,8 +18,9 @@ INVENTORY = "lab: {{hosts: {{web1: {{ansible_host: {address}, ansible_port: 1}}}
 
 
 @pytest.fixture
-def drilled(project: Project) -> Project:
-    """A project in which drills have run: one that passed and one that did not."""
+def drilled(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project in which drills have run, one that passed and one that did not, and a product that came with none."""
+    monkeypatch.setattr("engine.chaos.scorecard.SHIPPED", tmp_path / "none")
     experiment = find("service-killed")
     card = project.root / DRILLS / CARD
     for repeat, lost in ((1, 0), (2, 3)):
