@@ -393,6 +393,7 @@ class SampleStore:
             # Between looking for sealed files and for segments, the process that writes may have made one of the other.
             if not self._archive.more({segment.number for segment in self._journal.segments}):
                 break
+            self._sealer.stop()  # left to the garbage collector, it would take away the file that is written anew
             self._journal.segments.clear()
             self._empty(path)
         if not self._read_only:

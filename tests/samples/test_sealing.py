@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 import threading
@@ -200,6 +201,24 @@ def test_a_store_of_the_first_format_opens_and_is_brought_up_to_date(tmp_path):
     with SampleStore(folder, retention=640.0) as store:
         assert dict(everything(store))[odd][-1] == (240_000, np.float64(1.0).tobytes())
         assert store.stats().set_aside == 0
+
+
+def test_sealing_that_an_opening_began_and_left_is_ended_at_once(tmp_path):
+    folder = tmp_path / "samples"
+    shutil.copytree(FORMAT_1, folder)
+    begun = []
+
+    def watched(*given):
+        begun.append(sealed.seal(*given))
+        return begun[-1]
+
+    gc.disable()
+    try:
+        with patch("engine.samples.sealer.seal", watched), SampleStore(folder, retention=640.0):
+            assert len(begun) > 1
+            assert [each for each in begun[:-1] if each.gi_frame is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_a_crash_between_sealing_and_removing_the_segment_leaves_every_sample_once(tmp_path):
