@@ -18,6 +18,7 @@ import pytest
 from engine.model.standing import Pause
 from tests.cli.cli_project import REPOSITORY, Project, wait
 
+RECORD = Path(".mendbook", "record.sqlite3")
 SETTINGS = """\
 sources: {host: false}
 runbooks: runbooks
@@ -53,8 +54,19 @@ class Engine:
             cwd=root, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=self.log, stderr=self.log,
         )  # fmt: skip
 
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+    def hang(self, record: Path) -> None:
+        """Stop it where it stands, but not in the midst of a commit: who wants the record locked locks it."""
+        for _ in range(100):
+            self.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+            if not locked(record):
+                return
+            self.go_on()
+            time.sleep(0.05)
+        pytest.fail("the engine never let go of the record")
+
+    def go_on(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         self.process.kill()
@@ -89,6 +101,20 @@ def sleeps(seconds: str) -> bool:
     return any(each.info["cmdline"] == ["sleep", seconds] for each in psutil.process_iter(["cmdline"]))
 
 
+def locked(record: Path) -> bool:
+    """Return whether someone is in the midst of a commit."""
+    probe = sqlite3.connect(record, isolation_level=None, timeout=0.0)
+    try:
+        probe.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        probe.execute("ROLLBACK")
+        return False
+    finally:
+        probe.close()
+
+
 def stopped(project: Project) -> Pause:
     with project.record as record:
         (pause,) = record.standing(time.time()).pauses
@@ -120,13 +146,13 @@ def test_beside_an_engine_everything_ends_and_is_written_down(project: Project, 
 def test_an_engine_that_hangs_is_no_hindrance_and_what_it_begins_later_ends_too(
     project: Project, asleep: str, engine: Engine
 ) -> None:
-    engine.signal(signal.SIGSTOP)
+    engine.hang(project.root / RECORD)
     result = project.run("stop", "--reason", "it hangs")
     assert result.code == 0, result.err
     assert not sleeps(asleep)
     assert "nothing" in result.out
     assert stopped(project).stop
-    engine.signal(signal.SIGCONT)
+    engine.go_on()
 
     def learned() -> bool:
         with project.record as record:
@@ -159,16 +185,16 @@ def test_without_an_engine_it_ends_what_a_dead_one_left_and_writes_that_down(
 def test_a_record_that_another_process_keeps_locked_does_not_keep_anything_running(
     project: Project, asleep: str, engine: Engine
 ) -> None:
-    engine.signal(signal.SIGSTOP)
-    locked = sqlite3.connect(project.root / ".mendbook" / "record.sqlite3", isolation_level=None)
-    locked.execute("BEGIN IMMEDIATE")
+    engine.hang(project.root / RECORD)
+    locker = sqlite3.connect(project.root / RECORD, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
     result = project.run("stop")
     assert result.code == 1
     assert "NOT paused" in result.err
     assert "the pause could not be stored" in result.err
     assert not sleeps(asleep)
-    locked.execute("ROLLBACK")
-    locked.close()
+    locker.execute("ROLLBACK")
+    locker.close()
     assert project.run("stop").code == 0
     assert stopped(project).stop
 
