@@ -10,7 +10,7 @@ from engine.cli.output import ago, moment
 from engine.cli.words import age, hanging, line, when
 
 if TYPE_CHECKING:
-    from engine.cli.why import Account
+    from engine.cli.account import Account
     from engine.records.history import Logged
 
 
