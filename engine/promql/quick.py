@@ -139,7 +139,7 @@ def time_of_last(tail: Tail) -> Sure:
 def slope(tail: Tail) -> Sure:
     """Return the slope per second of the least-squares line through each window."""
     line = _Line.through(tail, tail.first_times())
-    return line.slope, _unsure(tail, line.lost > LOST)
+    return line.slope, _unsure(tail, ~(line.lost <= LOST))
 
 
 def predicted(tail: Tail, instant: int, ahead: float) -> Sure:
@@ -148,7 +148,7 @@ def predicted(tail: Tail, instant: int, ahead: float) -> Sure:
     way = line.slope * (ahead - line.middle)
     found = line.level + way
     lost = np.abs(way) * line.lost + np.abs(line.level) + np.abs(line.slope) * (abs(ahead) + np.abs(line.middle))
-    return found, _unsure(tail, lost > LOST * np.abs(found))
+    return found, _unsure(tail, ~(lost <= LOST * np.abs(found)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class _Line:
         middle, level = x + (fold.origin - origins) / 1000.0, y + fold.level
         cancel = np.maximum(np.sqrt(times * (values + count * y * y)), count * np.abs(middle * level))
         lost = cancel / np.abs(products) + count * middle * middle / times
-        constant = (values == 0) & (y == 0)
+        constant = (values == 0) & (y == 0) & (products == 0)  # squares alone may be too small for any number
         return cls(np.where(constant, 0.0, products / times), middle, level, np.where(constant, 0.0, lost))
 
 

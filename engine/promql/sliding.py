@@ -76,6 +76,12 @@ class Cells:
         times: Indexes = so_far[self.last] - so_far[self.low]
         return times
 
+    def constant(self) -> Mask:
+        """Return in which windows all values are the same number."""
+        before, after = _neighbours(self.windows.values)
+        same: Mask = self.counted(before != after) == 0
+        return same
+
     def wild(self) -> Mask | None:
         """Return which windows are of series with samples that cannot be summed with others; None for none."""
         values = self.windows.values
@@ -152,9 +158,8 @@ def _variance(cells: Cells) -> Sure:
     middle, squares = cells.folded(Moments(), (values - level, np.zeros(values.size)))
     found = squares / cells.lengths
     mean = middle + level[cells.low]
-    unsure: Mask = ((found < NARROW * middle * middle) | (found < ROUND * mean * mean)) & (squares != 0)
-    wild = cells.wild()
-    return found, unsure if wild is None else unsure | wild
+    unsure: Mask = ((found < NARROW * middle * middle) | (found < ROUND * mean * mean)) & ~cells.constant()
+    return found, _unsure(cells, unsure)
 
 
 def _deviation(cells: Cells) -> Sure:
@@ -264,13 +269,13 @@ class Fitted:
         count = cells.lengths
         cancel = np.maximum(np.sqrt(times * (values + count * y * y)), count * np.abs(middle * height))
         lost = cancel / np.abs(products) + count * middle * middle / times
-        constant: Mask = values == 0
+        constant = cells.constant()
         return cls(np.where(constant, 0.0, products / times), middle, height, np.where(constant, 0.0, lost), constant)
 
 
 def _slope(cells: Cells, _: Call) -> Sure:
     line = Fitted.through(cells, cells.times_at(cells.low))
-    return line.slope, _unsure(cells, line.lost > LOST)
+    return line.slope, _unsure(cells, ~(line.lost <= LOST))
 
 
 def _predicted(cells: Cells, node: Call) -> Sure:

@@ -444,3 +444,21 @@ ORDERED = (
     ),
 )
 """Questions whose answers have an order."""
+
+FAR_OFF = (
+    (0.25, 0.25, 0.0, 1.4214826301006216e-55),  # what is near the newest sample of before is next to nothing here
+    (1e3, 1e3, 1e-300, 3e-300),
+    (5.0, 5.0 - 1e-200, 5.0, 5.0 + 1e-200),
+    (0.0, -1e-200, 1e-200, -1e-200),  # squares that are too small for any number
+)
+FAR_OFF_LINES = tuple(
+    function.format(f"x[{seconds}s]")
+    for function in (
+        "predict_linear({}, 60)",
+        "deriv({})",
+        "stddev_over_time({})",
+        "stdvar_over_time({})",
+        "avg_over_time({})",
+    )
+    for seconds in (20, 45, 60)
+)

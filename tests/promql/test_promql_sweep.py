@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from promql_corners import FAR_OFF, FAR_OFF_LINES
 from promql_memory import Memory
 from promql_questions import over_ranges, questions
 from promql_random import random_memory
@@ -125,3 +126,17 @@ def test_what_does_not_parse_says_so_at_every_instant() -> None:
     sweep = Sweep(Memory(), Instants(BEGIN, STEP, 3), FRESH)
     assert sweep.next_said((Query("x >"),), 0) is None
     assert "does not parse" in (sweep.answers((Query("x >"),), BEGIN)[0].error or "")
+
+
+def test_numbers_next_to_which_the_ones_before_are_far_off_are_told_apart() -> None:
+    memory, queries = Memory(), tuple(map(Query, FAR_OFF_LINES))
+    for host, values in enumerate(FAR_OFF):
+        samples = [(BEGIN + STEP * tick, value) for tick, value in enumerate(values)]
+        memory.add(Labels({"__name__": "x", "instance": f"h{host}"}), samples)
+    sweep = Sweep(memory, Instants(BEGIN, STEP, 9), FRESH)
+    for moment in sweep.instants.times(0, 9).tolist():
+        for got in sweep.answers(queries, moment):
+            wanted = {each.labels: each.value for each in alone(got.query.expr, memory, moment).samples}
+            assert {each.labels for each in got.samples} == set(wanted)
+            for each in got.samples:  # however small they are
+                assert math.isclose(each.value, wanted[each.labels], rel_tol=1e-9), (got.query, moment, each, wanted)
