@@ -27,7 +27,7 @@ from engine.chaos.running import Engine
 from engine.chaos.scorecard import CARD, append, heal
 from engine.chaos.steady import roles_of
 
-JOURNAL, PAGE = "journal", "report.html"
+JOURNAL, PAGE, RECORDS = "journal", "report.html", "records"
 
 
 @contextmanager
@@ -74,10 +74,12 @@ def drills(
     card = bench.folder / CARD
     heal(card)
     surroundings = surroundings_of(bench.place)
+    if afresh and turns and bench.place.settings.record.exists():
+        bench.say(f"the engine's record is kept in {bench.folder / RECORDS}: each drill begins with one of its own")
     for number, (experiment, repeat) in enumerate(order(turns, seed), 1):
         bench.say(f"[{number}/{len(turns)}] {experiment.name}, repeat {repeat}: {experiment.summary}")
         if afresh:
-            bench.engine.afresh(bench.folder / "records" / f"{time.strftime('%Y%m%dT%H%M%S')}")
+            bench.engine.afresh(bench.folder / RECORDS / time.strftime("%Y%m%dT%H%M%S"))
         bench.engine.start()
         roles = roles_of(bench.place, bench.shell)
         chosen = hits(experiment, repeat, bench.place, roles, seed)
