@@ -31,6 +31,8 @@ SATURDAY = 2
 """The first day since the epoch (a Thursday) that is a Saturday."""
 MOST = 10.0
 """In a sum, one sample counts for so many spreads at most."""
+EQUAL = 1e-8
+"""What differs by no more may differ by rounding alone: of one, and of what is greater a share."""
 
 Detector = Callable[[Stretches, Values], Values]
 
@@ -152,7 +154,8 @@ def split(part: Stretches) -> Indexes:
     """Return the place of the first sample behind the likeliest change of level, which leaves `SIDE` samples on either side; 0 for none.
 
     That is where the means before and behind differ most for as many samples as they are of: the maximum of the likelihood of one step
-    (Hinkley 1970). Each sample is bounded to three spreads of the window, so that no outlier is taken for a change.
+    (Hinkley 1970); of places that are as likely, the first. Each sample is bounded to three spreads of the window, so that no outlier
+    is taken for a change.
     """
     known = ~np.isnan(part.values)
     level, spread = _usual(part, known, np.zeros(part.begins.size))
@@ -168,7 +171,7 @@ def split(part: Stretches) -> Indexes:
         total[running] += np.where(here, step - mean[running], 0.0)
         before, behind = seen[running], (count - seen)[running]
         unlike = np.abs(total[running]) / np.sqrt(np.maximum(before * behind, 1))
-        better = here & (before >= SIDE) & (behind >= SIDE) & (unlike > best[running])
+        better = here & (before >= SIDE) & (behind >= SIDE) & (unlike > best[running] * (1 + EQUAL) + EQUAL)
         best[running] = np.where(better, unlike, best[running])
         place[running] = np.where(better, index + 1, place[running])
     return place

@@ -166,6 +166,17 @@ def test_units_do_not_matter(name: str, values: list[float], unit: float, zero: 
     assert other == pytest.approx(one, rel=1e-3, abs=1e-3, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("unit", "zero"), [(1.0, 0.0), (0.1, 0.3), (13.869242289183921, 694.8674738744653), (-7.0, 0.7)]
+)
+def test_of_two_places_that_are_as_likely_the_first_is_the_change_whatever_rounding_makes_of_them(
+    unit: float, zero: float
+) -> None:
+    values = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+    found = said("mendbook_ts_of_shift_over_time(x[1h])", [value * unit + zero for value in values])
+    assert found == MONDAY / 1000 + 4 * STEP / 1000
+
+
 def test_they_keep_no_name_and_are_known_as_our_own() -> None:
     result = evaluate(parse("mendbook_zscore_over_time(x[2h])"), memory(noise()), MONDAY + 60 * STEP)
     assert isinstance(result, Vector)
