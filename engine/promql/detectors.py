@@ -33,6 +33,8 @@ MOST = 10.0
 """In a sum, one sample counts for so many spreads at most."""
 EQUAL = 1e-8
 """What differs by no more may differ by rounding alone: of one, and of what is greater a share."""
+FAR = 3.0
+"""A sample counts for so many spreads at most where a change is looked for."""
 
 Detector = Callable[[Stretches, Values], Values]
 
@@ -151,15 +153,37 @@ def _in_step(part: Segments, values: Values) -> list[tuple[Indexes, Values]]:
 
 
 def split(part: Stretches) -> Indexes:
-    """Return the place of the first sample behind the likeliest change of level, which leaves `SIDE` samples on either side; 0 for none.
+    """Return the place of the first sample behind the likeliest change of level, which leaves `SIDE` samples on either side; 0 for too few.
 
-    That is where the means before and behind differ most for as many samples as they are of: the maximum of the likelihood of one step
-    (Hinkley 1970); of places that are as likely, the first. Each sample is bounded to three spreads of the window, so that no outlier
-    is taken for a change.
+    Looked for twice: with each sample bounded to `FAR` spreads of the window, so that no outlier is taken for a change, and then to as many
+    of the two sides around the levels that were found, so that noise of the larger side is not taken for the smaller one.
     """
     known = ~np.isnan(part.values)
     level, spread = _usual(part, known, np.zeros(part.begins.size))
-    bounded = np.clip(_off(part.values - part.spread(level), part.spread(np.where(spread > 0, spread, 1.0))), -3, 3)
+    far = FAR * np.where(spread > 0, spread, _mean_away(part, known, level))
+    first = _likeliest(part, known, level - far, level + far)
+    sides = _sides(part, known, first, np.zeros(part.begins.size))
+    low, high = np.fmin(sides.before, sides.behind), np.fmax(sides.before, sides.behind)
+    again = _likeliest(part, known, low - FAR * sides.spread, high + FAR * sides.spread)
+    return np.where((first > 0) & (again > 0), again, first)
+
+
+def _mean_away(part: Segments, known: Mask, level: Values) -> Values:
+    """Return how far samples are from the level in the mean, the finite ones; 1 where none is away."""
+    away = np.abs(part.values - part.spread(level))
+    counts = known & np.isfinite(away)
+    mean = part.total(np.where(counts, away, 0.0)) / np.maximum(part.total(counts.astype(np.float64)), 1)
+    return np.where(mean > 0, mean, 1.0)
+
+
+def _likeliest(part: Stretches, known: Mask, low: Values, high: Values) -> Indexes:
+    """Return the likeliest change, as `split` does, of samples that are bounded to so much.
+
+    That is where the means before and behind differ most for as many samples as they are of: the maximum of the likelihood of one step
+    (Hinkley 1970); of places that are as likely, the first.
+    """
+    bottom, width = part.spread(low), part.spread(high - low)
+    bounded = (np.clip(part.values, bottom, part.spread(high)) - bottom) / width
     bounded = np.where(known & np.isfinite(bounded), bounded, 0.0)
     count = part.total(known.astype(np.float64))
     mean = part.total(bounded) / np.maximum(count, 1)
@@ -177,19 +201,33 @@ def split(part: Stretches) -> Indexes:
     return place
 
 
-def shift(part: Stretches, least: Values) -> Values:
-    """Return by how many spreads the level behind the likeliest change is above the one before it."""
-    before = _places(part) < np.repeat(split(part), part.lengths)
-    known = ~np.isnan(part.values)
-    sides = []
-    for side in (before & known, ~before & known):
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The levels before and behind a change of each window, and the spread around each sample's own; NaN for a side without samples."""
+
+    before: Values
+    behind: Values
+    spread: Values
+
+
+def _sides(part: Stretches, known: Mask, place: Indexes, least: Values) -> Sides:
+    """Return the two sides of each window whose second begins at `place`."""
+    first = _places(part) < np.repeat(place, part.lengths)
+    levels = []
+    for side in (first & known, ~first & known):
         some = _only(part, side)
         level = np.full(part.begins.size, np.nan)
         level[some.rows] = some.median() if some.rows.size else np.nan
-        sides.append(level)
-    own = np.where(before, part.spread(sides[0]), part.spread(sides[1]))
+        levels.append(level)
+    own = np.where(first, part.spread(levels[0]), part.spread(levels[1]))
     _, spread = _usual(part.replace(part.values - own), known, least)
-    return _off(sides[1] - sides[0], spread)
+    return Sides(levels[0], levels[1], spread)
+
+
+def shift(part: Stretches, least: Values) -> Values:
+    """Return by how many spreads the level behind the likeliest change is above the one before it."""
+    sides = _sides(part, ~np.isnan(part.values), split(part), least)
+    return _off(sides.behind - sides.before, sides.spread)
 
 
 def moment(part: Stretches, least: Values) -> Values:  # noqa: ARG001 - a moment has no spread
