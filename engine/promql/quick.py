@@ -45,9 +45,14 @@ def _left(before: Values, after: Values) -> Values:
     return np.where(after < before, before, 0.0)
 
 
+def _left_size(before: Values, after: Values) -> Values:
+    return np.where(after < before, np.abs(before), 0.0)
+
+
 CHANGES: Final = Steps(_changed)
 RESETS: Final = Steps(_fell)
 LEFT: Final = Steps(_left)
+LEFT_SIZE: Final = Steps(_left_size)
 
 
 def summed(tail: Tail) -> Sure:
@@ -101,9 +106,10 @@ def resets(tail: Tail) -> Sure:
     return folded(tail, RESETS)[0], None
 
 
-def lost_in_resets(tail: Tail) -> Values:
-    """Return what a counter had reached before each fall."""
-    return folded(tail, LEFT)[0]
+def lost_in_resets(tail: Tail) -> tuple[Values, Values]:
+    """Return what a counter had reached before each fall, in all, and how much that is without regard to signs."""
+    lost = folded(tail, LEFT)[0]
+    return lost, folded(tail, LEFT_SIZE)[0] if tail.track.negative else lost
 
 
 def count(tail: Tail) -> Sure:

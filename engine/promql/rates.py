@@ -10,11 +10,11 @@ import numpy as np
 from engine.promql.block import Times, Values
 from engine.promql.extended import read_extended
 from engine.promql.frame import Frame, Function, Reduction
-from engine.promql.quick import Sure, lost_in_resets, predicted, slope
+from engine.promql.quick import LOST, Sure, lost_in_resets, predicted, slope
 from engine.promql.segments import Stretches, summed
 from engine.promql.syntax import Call, RangeSelector, Type
 from engine.promql.track import Tail
-from engine.promql.values import Grid, Indexes
+from engine.promql.values import Grid, Indexes, Mask
 
 CLOSE_TO_THE_EDGE = 1.1
 """Samples that end within so many average intervals of the window's edge are taken to go on to that edge."""
@@ -38,7 +38,8 @@ def _between_edges(
         return change(Edges.of_stretches(part, counter=counter))
 
     def in_tail(tail: Tail) -> Sure:
-        return change(Edges.of_tail(tail, counter=counter)), None
+        edges = Edges.of_tail(tail, counter=counter)
+        return change(edges), edges.unsure()
 
     reduction = Reduction(in_stretches, in_tail)
 
@@ -56,6 +57,7 @@ class Edges:
     """What windows begin and end with: a value and a time (milliseconds) each, or one time for all.
 
     `change` is what has been gained between, falls of a `counter` made good; `starts` and `ends` are the windows' own.
+    `fallen` is how much that was in falls, where it was added in another order than one sample after the other.
     """
 
     first: Values
@@ -66,24 +68,34 @@ class Edges:
     ends: Times
     lengths: Indexes
     counter: bool
+    fallen: Values | None = None
 
     @classmethod
     def of_stretches(cls, part: Stretches, *, counter: bool) -> Edges:
         """Return the edges of windows that stand one behind the other."""
-        change = part.last() - part.first()
-        if counter:
-            change = change + _lost_in_resets(part)
+        change = _plain_increase(part) if counter else _plain_delta(part)
         first, last = part.times[part.begins], part.times[part.begins + part.lengths - 1]
         return cls(part.first(), change, first, last, part.starts, part.ends, part.lengths, counter)
 
     @classmethod
     def of_tail(cls, tail: Tail, *, counter: bool) -> Edges:
         """Return the edges of windows that all end now."""
-        change = tail.last() - tail.first()
+        change, fallen = tail.last() - tail.first(), None
         if counter:
-            change = change + lost_in_resets(tail)
+            lost, fallen = lost_in_resets(tail)
+            change = change + lost
         starts, ends = np.array([tail.start]), np.array([tail.track.end])
-        return cls(tail.first(), change, tail.first_times(), tail.last_times(), starts, ends, tail.lengths, counter)
+        return cls(
+            tail.first(), change, tail.first_times(), tail.last_times(), starts, ends, tail.lengths, counter, fallen
+        )
+
+    def unsure(self) -> Mask | None:
+        """Return where so much cancels out that the order of adding shows; None for nowhere."""
+        if self.fallen is None or not self.fallen.any():
+            return None
+        great = np.abs(self.first) + self.fallen
+        unsure: Mask = (self.fallen != 0) & ~(great <= LOST * np.abs(self.change))
+        return unsure
 
     def seconds(self) -> Values:
         """Return how long the windows are."""
@@ -114,7 +126,20 @@ def _plain_delta(part: Stretches) -> Values:
 
 
 def _plain_increase(part: Stretches) -> Values:
-    return _plain_delta(part) + _lost_in_resets(part)
+    """Return what has been gained, with what a counter had reached before each fall, from which it starts again at nothing.
+
+    One fall after the other, as Prometheus adds them: of what cancels out, the same remains.
+    """
+    change = _plain_delta(part)
+    falls = part.values[1:] < part.values[:-1]
+    falls[part.begins[1:] - 1] = False
+    places = np.flatnonzero(falls)
+    owners = np.searchsorted(part.begins, places, side="right") - 1
+    turns = np.arange(places.size) - np.searchsorted(owners, owners)
+    order = np.argsort(turns, kind="stable")
+    for some in np.split(order, np.flatnonzero(np.diff(turns[order])) + 1):
+        change[owners[some]] += part.values[places[some]]
+    return change
 
 
 def _plain_rate(part: Stretches) -> Values:
@@ -130,13 +155,6 @@ def rate_between(edges: Edges) -> Values:
     """Return the same per second."""
     # in this order: Prometheus rounds in it, too
     return edges.change * (edges.stretched() / edges.seconds())
-
-
-def _lost_in_resets(part: Stretches) -> Values:
-    """Return what a counter had reached before each fall: it starts again from nothing."""
-    fallen = np.concatenate(([0.0], np.where(part.values[1:] < part.values[:-1], part.values[:-1], 0.0)))
-    fallen[part.begins] = 0.0
-    return part.total(fallen)
 
 
 def _last_two(part: Stretches) -> tuple[Values, Values, Values]:

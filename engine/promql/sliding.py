@@ -211,22 +211,27 @@ def _last(cells: Cells) -> Sure:
 
 def _edges(cells: Cells, *, counter: bool) -> Edges:
     values, last = cells.windows.values, cells.last
-    change = cells.at(last) - cells.at(cells.low)
+    change, fallen = cells.at(last) - cells.at(cells.low), None
     if counter:
+        fallen = np.zeros(change.size)
         before, after = _neighbours(values)
         falls = after < before
         some = np.flatnonzero(cells.counted(falls))
         if some.size:
-            lost = folded(STEPS, (np.where(falls, before, 0.0),), cells.low[some] + 1, cells.lengths[some] - 1)
-            change[some] += lost[0]
+            lost = np.where(falls, before, 0.0)
+            low, lengths = cells.low[some] + 1, cells.lengths[some] - 1
+            change[some] += folded(STEPS, (lost,), low, lengths)[0]
+            fallen[some] = folded(STEPS, (np.abs(lost),), low, lengths)[0]
     first_times, last_times = cells.times_at(cells.low), cells.times_at(last)
     starts, ends = cells.windows.starts[cells.columns], cells.windows.ends[cells.columns]
-    return Edges(cells.at(cells.low), change, first_times, last_times, starts, ends, cells.lengths, counter)
+    return Edges(cells.at(cells.low), change, first_times, last_times, starts, ends, cells.lengths, counter, fallen)
 
 
 def _between(change: Callable[[Edges], Values], *, counter: bool) -> Way:
     def sliding(cells: Cells, _: Call) -> Sure:
-        return change(_edges(cells, counter=counter)), cells.wild()
+        edges = _edges(cells, counter=counter)
+        unsure = edges.unsure()
+        return change(edges), cells.wild() if unsure is None else _unsure(cells, unsure)
 
     def plain(part: Stretches) -> Values:
         return change(Edges.of_stretches(part, counter=counter))

@@ -54,6 +54,8 @@ class Track:
         self._rows = np.arange(self.size)
         self.marked_rows, self.marked_times = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._wild: Indexes | None = None
+        self.negative = False
+        """Whether any sample is or was below zero."""
         self.folds: dict[Hashable, Following] = {}
         lengths, times, values = self._unmarked(block)
         columns = int(lengths.max(initial=0))
@@ -166,8 +168,10 @@ class Track:
         self.count = self.count + lengths
 
     def _note(self, lengths: Indexes, values: Values) -> None:
-        """Note where samples are about to be added that are no numbers, or too great ones."""
-        if values.size == 0 or (values.max() < WILD and values.min() > -WILD):
+        """Note where samples are about to be added that are no numbers, or too great ones; and whether any is negative."""
+        least = values.min(initial=0.0)
+        self.negative = self.negative or not least >= 0
+        if values.size == 0 or (values.max() < WILD and least > -WILD):
             return
         if self._wild is None:
             self._wild = np.full(self.size, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import product, repeat
 
 from promql_memory import Memory
 
@@ -446,10 +446,10 @@ ORDERED = (
 """Questions whose answers have an order."""
 
 FAR_OFF = (
-    (0.25, 0.25, 0.0, 1.4214826301006216e-55),  # what is near the newest sample of before is next to nothing here
-    (1e3, 1e3, 1e-300, 3e-300),
-    (5.0, 5.0 - 1e-200, 5.0, 5.0 + 1e-200),
-    (0.0, -1e-200, 1e-200, -1e-200),  # squares that are too small for any number
+    (0.25, 0.25, 0.0, 1.4214826301006216e-55, *repeat(1.0, 9)),  # next to what was before, it is next to nothing
+    (1e3, 1e3, 1e-300, 3e-300, *repeat(-2.0, 9)),
+    (0.0, -1e-200, 1e-200, -1e-200, 5.0, 5.0 - 1e-200, *repeat(7.0, 7)),  # squares that are too small for any number
+    (0.0, 1.0, 2.0, 1e16, 0.0, 3.0, 3.0, 0.0, 2.0, 3.0, 0.0, 1.0, 1.0),  # falls after which little is left of a sum
 )
 FAR_OFF_LINES = tuple(
     function.format(f"x[{seconds}s]")
@@ -459,6 +459,9 @@ FAR_OFF_LINES = tuple(
         "stddev_over_time({})",
         "stdvar_over_time({})",
         "avg_over_time({})",
+        "increase({})",
+        "rate({})",
+        "delta({})",
     )
-    for seconds in (20, 45, 60)
+    for seconds in (20, 45, 60, 150)
 )

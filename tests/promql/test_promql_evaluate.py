@@ -283,3 +283,10 @@ def test_windows_too_large_to_copy_at_once_are_reduced_in_portions(monkeypatch: 
     monkeypatch.setattr(frame, "LARGEST_GATHERING", 50)
     parts = evaluate_range(tree, storage, NOW - 60_000, NOW, 10_000)
     assert [points.values.tolist() for points in parts.series] == [points.values.tolist() for points in whole.series]
+
+
+def test_falls_are_made_good_one_after_the_other_as_prometheus_does() -> None:
+    memory = Memory({x(0): [(NOW + 15_000 * tick, value) for tick, value in enumerate((1e16, 1.0, 3.0, 1.0))]})
+    result = evaluate(parse("increase(x[1m])"), memory, NOW + 45_000)
+    assert isinstance(result, Vector)
+    assert result.values.tolist() == [4.0]  # 3 in 45 s; the two falls together would leave 4

@@ -133,8 +133,8 @@ def test_numbers_next_to_which_the_ones_before_are_far_off_are_told_apart() -> N
     for host, values in enumerate(FAR_OFF):
         samples = [(BEGIN + STEP * tick, value) for tick, value in enumerate(values)]
         memory.add(Labels({"__name__": "x", "instance": f"h{host}"}), samples)
-    sweep = Sweep(memory, Instants(BEGIN, STEP, 9), FRESH)
-    for moment in sweep.instants.times(0, 9).tolist():
+    sweep = Sweep(memory, Instants(BEGIN, STEP, 15), FRESH)
+    for moment in sweep.instants.times(0, 15).tolist():
         for got in sweep.answers(queries, moment):
             wanted = {each.labels: each.value for each in alone(got.query.expr, memory, moment).samples}
             assert {each.labels for each in got.samples} == set(wanted)
