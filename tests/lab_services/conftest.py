@@ -32,7 +32,15 @@ def nodes(lab_inventory: Path) -> dict[str, Node]:
 
 @pytest.fixture
 def healthy(nodes: dict[str, Node]) -> Iterator[dict[str, Node]]:
-    """The nodes of a lab whose ledger answers, before a test and after it."""
-    until(lambda: all(nodes[name].ask("/healthz").status == 200 for name in ("lb", "web1", "web2")), 60)
+    """The nodes of a lab whose ledger answers, and whose balancer knows that, before a test and after it."""
+    until(lambda: serving(nodes), 60)
     yield nodes
-    until(lambda: all(nodes[name].ask("/healthz").status == 200 for name in ("lb", "web1", "web2")), 60)
+    until(lambda: serving(nodes), 60)
+
+
+def serving(nodes: dict[str, Node]) -> bool:
+    """Return whether all of the ledger is there: to whoever asks, and to the balancer, which looks once in a while."""
+    up = {"proxy": "web", "state": "UP"}
+    return all(nodes[name].ask("/healthz").status == 200 for name in ("lb", "web1", "web2")) and all(
+        nodes["lb"].value("haproxy_server_status", 8404, server=name, **up) == 1 for name in ("web1", "web2")
+    )

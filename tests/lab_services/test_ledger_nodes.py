@@ -188,9 +188,18 @@ def test_settings_that_are_broken_end_it_at_once_with_the_reason_and_the_last_go
 def test_a_ledger_that_is_killed_stays_down_for_somebody_else_to_mend(healthy: dict[str, Node]) -> None:
     web = healthy["web2"]
     web.run("systemctl kill -s KILL ledger")
-    until(lambda: web.value("node_systemd_unit_state", 9100, name="ledger.service", state="failed", type="notify") == 1)
-    assert web.ask("/healthz").status == 502
-    assert transfer(healthy["lb"])[1].status in {200, 502, 503}
-    until(lambda: healthy["lb"].value("haproxy_server_status", 8404, server="web2", state="DOWN", proxy="web") == 1, 15)
-    assert {transfer(healthy["lb"])[1].status for _ in range(10)} == {200}
-    web.run("systemctl start ledger")
+    try:
+        until(
+            lambda: (
+                web.value("node_systemd_unit_state", 9100, name="ledger.service", state="failed", type="notify") == 1
+            )
+        )
+        assert web.ask("/healthz").status == 502
+        assert transfer(healthy["lb"])[1].status in {200, 502, 503}
+        until(
+            lambda: healthy["lb"].value("haproxy_server_status", 8404, server="web2", state="DOWN", proxy="web") == 1,
+            15,
+        )
+        assert {transfer(healthy["lb"])[1].status for _ in range(10)} == {200}
+    finally:
+        web.run("systemctl start ledger")
