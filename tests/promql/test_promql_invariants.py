@@ -126,6 +126,7 @@ def test_what_happens_later_is_judged_alike(memory: Memory, text: str, at: int) 
 @given(text=questions(BEGIN), at=MOMENTS)
 def test_removing_names_last_refuses_no_more_and_counts_the_same(memory: Memory, text: str, at: int) -> None:
     assume("__name__" not in text and "group_" not in text and "label_" not in text)
+    assume("limit_ratio" not in text)  # which chooses by all labels there are, the name with them
     at_once, at_last = outcome(text, memory, at), outcome(text, memory, at, names_last=True)
     if at_once != "error" and at_last != "error":
         assert not isinstance(at_once, str)
